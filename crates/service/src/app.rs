@@ -1,0 +1,93 @@
+//! The service as a value: its backends, its running calls, and how it ends. Tasks are spawned through it, so that shutdown
+//! can wait for them.
+
+use std::sync::Arc;
+
+use claude_code_api_wire::{Health, HealthStatus, ServiceStatus};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{backend::Backend, call::OpenReservations, config::Limits};
+
+/// Everything that requests share.
+pub struct App {
+    backends: Vec<Arc<dyn Backend>>,
+    limits: Limits,
+    open_reservations: OpenReservations,
+    tasks: TaskTracker,
+    draining: CancellationToken,
+    cut_off: CancellationToken,
+}
+
+impl App {
+    /// An app on these backends, best first.
+    pub fn new(backends: Vec<Arc<dyn Backend>>, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            backends,
+            limits,
+            open_reservations: OpenReservations::default(),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            cut_off: CancellationToken::new(),
+        })
+    }
+
+    /// The backends, best first.
+    pub fn backends(&self) -> &[Arc<dyn Backend>] {
+        &self.backends
+    }
+
+    /// What the service takes.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many calls have a place in the books that is not settled yet.
+    pub fn open_reservations(&self) -> &OpenReservations {
+        &self.open_reservations
+    }
+
+    /// Whether the service is shutting down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// How the service is, part by part.
+    pub fn health(&self) -> Health {
+        let services: std::collections::BTreeMap<_, _> =
+            self.backends.iter().map(|backend| (backend.name().to_owned(), backend.health())).collect();
+        let status = if self.is_draining() {
+            HealthStatus::Draining
+        } else if services.values().all(|service| service.status == ServiceStatus::Ok) {
+            HealthStatus::Ok
+        } else {
+            HealthStatus::Degraded
+        };
+        Health { status, version: env!("CARGO_PKG_VERSION").to_owned(), services }
+    }
+
+    /// Runs a task that shutdown waits for.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Shutdown begins: new calls are refused, running ones go on.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.cancel();
+        self.tasks.close();
+    }
+
+    /// Ends when every task has.
+    pub(crate) async fn drained(&self) {
+        self.tasks.wait().await;
+    }
+
+    /// The time to drain is over: running calls are ended, each with an error.
+    pub(crate) fn cut_off_calls(&self) {
+        self.cut_off.cancel();
+    }
+
+    /// Ends when running calls are to end.
+    pub(crate) async fn cut_off(&self) {
+        self.cut_off.cancelled().await;
+    }
+}

@@ -1,0 +1,197 @@
+//! Backend `local`: a small instruct model in the process, on llama.cpp. No key, no cost; real generation, token counts,
+//! streaming and cancellation. It is a weak model, and every answer names it.
+//!
+//! [`Local::call`] checks and tokenizes on the caller's side; one thread ([`scheduler`]) owns the model's context and works
+//! on all calls at once.
+
+use std::{
+    path::Path,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use claude_code_api_wire::{Message, ServiceHealth, ServiceStatus, StopReason};
+use futures_core::{Stream, future::BoxFuture};
+use llama_cpp_2::{model::LlamaModel, token::LlamaToken};
+use tokio::sync::mpsc;
+
+use super::{Backend, Event, Events, Failure, Offer, Prompt, Reason, Spend};
+use crate::{config, model::ModelChoice};
+
+mod chat;
+mod load;
+mod queue;
+mod scheduler;
+mod slot;
+mod text;
+
+pub use load::{LoadError, MODEL_FILE, MODEL_SHA256, check_cpu, is_intact, model_path};
+
+/// The most tokens of one call, prompt and answer together.
+pub const CONTEXT_TOKENS: u32 = 8_192;
+
+/// The embedded model.
+pub struct Local {
+    model: Arc<LlamaModel>,
+    model_id: String,
+    /// `None` once this is being dropped.
+    queue: Option<queue::Queue>,
+    scheduler: Option<JoinHandle<()>>,
+    slots: u32,
+    context_tokens: u32,
+    max_tokens_default: u32,
+    /// Bytes of the longest token: a bound on how few tokens a text can have.
+    token_bytes_max: usize,
+    busy: Arc<scheduler::Busy>,
+}
+
+impl Local {
+    /// Loads the model at `path` and starts its scheduler thread, which ends when this is dropped.
+    pub fn load(path: &Path, settings: &config::Local) -> Result<Self, LoadError> {
+        let (llama, model) = load::load(path)?;
+        let context_tokens = CONTEXT_TOKENS.min(settings.cache_tokens).min(model.n_ctx_train());
+        let token_bytes_max = model.tokens(true).map(|(_, bytes)| bytes.len()).max().unwrap_or(1).max(1);
+        let (queue, waiting) = queue::bounded(settings.queue_max);
+        let busy = Arc::new(scheduler::Busy::default());
+        let scheduler = scheduler::spawn(scheduler::Setup {
+            llama,
+            model: Arc::clone(&model),
+            threads: settings.threads,
+            slots: settings.slots,
+            cache_tokens: settings.cache_tokens,
+            waiting,
+            busy: Arc::clone(&busy),
+        })?;
+        let model_id = load::model_id(path);
+        Ok(Self {
+            model,
+            model_id,
+            queue: Some(queue),
+            slots: settings.slots,
+            context_tokens,
+            max_tokens_default: settings.max_tokens_default,
+            token_bytes_max,
+            busy,
+            scheduler: Some(scheduler),
+        })
+    }
+
+    /// Calls that the model works on now.
+    pub fn calls_running(&self) -> usize {
+        self.busy.slots.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // Closing the queue ends the thread; llama.cpp must be done before the process takes its statics down.
+        drop(self.queue.take());
+        if let Some(scheduler) = self.scheduler.take() {
+            // A scheduler that panicked has said so.
+            let _ = scheduler.join();
+        }
+    }
+}
+
+impl Backend for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn offer(&self, choice: &ModelChoice) -> Option<Offer> {
+        let fits = match choice {
+            ModelChoice::Auto | ModelChoice::Tier(_) => true,
+            ModelChoice::Id(id) => *id == self.model_id,
+        };
+        let model_id = self.model_id.clone();
+        fits.then_some(Offer { model_id, tier: None, max_tokens_default: self.max_tokens_default })
+    }
+
+    fn names(&self) -> Vec<String> {
+        ["haiku", "sonnet", "opus", &self.model_id].map(str::to_owned).to_vec()
+    }
+
+    fn health(&self) -> ServiceHealth {
+        let queue = self.queue();
+        let detail = format!("{}: {} calls running, {} waiting", self.model_id, self.calls_running(), queue.len());
+        let status = if queue.is_closed() { ServiceStatus::Down } else { ServiceStatus::Ok };
+        ServiceHealth { status, detail: Some(detail) }
+    }
+
+    fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Events, Failure>> {
+        let model_id = model_id.to_owned();
+        Box::pin(async move {
+            let unspent = |reason| Failure { spend: Spend::Unspent, reason };
+            let Prompt { system, messages, max_tokens, sampling } = prompt;
+            let tokens = self.tokens(system, messages).await.map_err(unspent)?;
+            let room = self.context_tokens - u32::try_from(tokens.len()).expect("within the context");
+            let (events, reader) = mpsc::unbounded_channel();
+            let full = if max_tokens <= room { StopReason::MaxTokens } else { StopReason::ModelContextWindowExceeded };
+            let job = slot::Job { model_id, prompt: tokens, tokens_max: max_tokens.min(room), full, sampling, events };
+            self.queue().push(job).map_err(|refused| unspent(self.reason(refused)))?;
+            Ok(Box::pin(Received(reader)) as Events)
+        })
+    }
+}
+
+impl Local {
+    fn queue(&self) -> &queue::Queue {
+        self.queue.as_ref().expect("taken only by drop")
+    }
+
+    /// The tokens of a conversation that fits the context with room for at least one token of an answer.
+    async fn tokens(&self, system: Option<String>, messages: Vec<Message>) -> Result<Vec<LlamaToken>, Reason> {
+        let bytes = messages.iter().map(|message| message.content.len()).sum::<usize>()
+            + system.as_ref().map_or(0, String::len);
+        let tokens_min = (bytes / self.token_bytes_max).max(messages.len());
+        if tokens_min >= self.context_tokens as usize {
+            return Err(self.too_long(&format!("at least {tokens_min}")));
+        }
+        let model = Arc::clone(&self.model);
+        // Milliseconds of computing for a long prompt: not on a thread that serves connections.
+        let tokenized = tokio::task::spawn_blocking(move || chat::tokens(&model, system.as_deref(), &messages));
+        let tokens = tokenized.await.map_err(|_| "the tokenizer panicked".to_owned()).and_then(|tokens| tokens);
+        let tokens = tokens.map_err(|message| Reason::Broken { message: message.into() })?;
+        if tokens.len() >= self.context_tokens as usize {
+            return Err(self.too_long(&tokens.len().to_string()));
+        }
+        Ok(tokens)
+    }
+
+    fn too_long(&self, tokens: &str) -> Reason {
+        let context = self.context_tokens;
+        let message = format!(
+            "prompt: has {tokens} tokens, and {} takes {context} in all, the answer's among them; send a shorter one",
+            self.model_id
+        );
+        Reason::Invalid { field: "prompt", message }
+    }
+
+    fn reason(&self, refused: queue::Refused) -> Reason {
+        match refused {
+            queue::Refused::Closed => Reason::Broken { message: "the embedded model has ended".into() },
+            queue::Refused::Full { waiting } => Reason::Overloaded { retry_after: self.retry_after(waiting) },
+        }
+    }
+
+    /// When about half of the queue will have gone, by how long calls took lately.
+    fn retry_after(&self, waiting: usize) -> Duration {
+        let call_ms = self.busy.call_ms.load(Ordering::Relaxed);
+        let rounds = (waiting as u64).div_ceil(2 * u64::from(self.slots));
+        Duration::from_millis(call_ms * rounds).clamp(Duration::from_secs(1), Duration::from_secs(60))
+    }
+}
+
+/// The reader's end of a call. Dropping it cancels the call.
+struct Received(mpsc::UnboundedReceiver<Result<Event, Failure>>);
+
+impl Stream for Received {
+    type Item = Result<Event, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}

@@ -1,0 +1,221 @@
+//! The one thread that owns the model's context. Each step reads one token of every call that is generating and a chunk of
+//! one prompt (continuous batching), so that all calls progress together and a cancelled one is gone after one step.
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Instant,
+};
+
+use llama_cpp_2::{
+    context::{LlamaContext, params::LlamaContextParams},
+    llama_backend::LlamaBackend,
+    llama_batch::LlamaBatch,
+    model::LlamaModel,
+};
+
+use super::{
+    LoadError,
+    queue::Waiting,
+    slot::{Progress, Slot},
+};
+
+/// Tokens of prompts read in one step. More read faster, and make a cancellation and every other call wait longer.
+const PROMPT_CHUNK_TOKENS: usize = 32;
+
+pub(super) struct Setup {
+    pub(super) llama: &'static LlamaBackend,
+    pub(super) model: Arc<LlamaModel>,
+    pub(super) threads: u32,
+    pub(super) slots: u32,
+    pub(super) cache_tokens: u32,
+    pub(super) waiting: Waiting,
+    pub(super) busy: Arc<Busy>,
+}
+
+/// What the scheduler is doing, for health, `Retry-After` and tests.
+#[derive(Default)]
+pub(super) struct Busy {
+    pub(super) slots: AtomicUsize,
+    /// How long a call takes, as a moving average.
+    pub(super) call_ms: AtomicU64,
+}
+
+/// Starts the thread. It ends when the queue is closed.
+pub(super) fn spawn(setup: Setup) -> Result<thread::JoinHandle<()>, LoadError> {
+    let (ready, started) = mpsc::channel();
+    let run = move || {
+        let model = Arc::clone(&setup.model);
+        match context(&model, &setup) {
+            Ok(context) => {
+                let _ = ready.send(Ok(()));
+                Scheduler::new(context, &model, setup).run();
+            }
+            Err(problem) => drop(ready.send(Err(problem))),
+        }
+    };
+    let not_started = |problem: String| LoadError::NotStarted { problem };
+    let thread = thread::Builder::new().name("local-model".to_owned()).spawn(run);
+    let thread = thread.map_err(|error| not_started(error.to_string()))?;
+    started.recv().unwrap_or_else(|_| Err("it died".to_owned())).map_err(not_started)?;
+    Ok(thread)
+}
+
+fn context<'a>(model: &'a LlamaModel, setup: &Setup) -> Result<LlamaContext<'a>, String> {
+    let threads = i32::try_from(setup.threads).map_err(|_| "too many threads")?;
+    let batch_tokens = setup.slots + u32::try_from(PROMPT_CHUNK_TOKENS).expect("a small constant");
+    let params = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(setup.cache_tokens))
+        .with_n_batch(batch_tokens)
+        .with_n_ubatch(batch_tokens)
+        .with_n_seq_max(setup.slots)
+        // One cache for all calls: a long one may take what short ones leave.
+        .with_kv_unified(true)
+        .with_n_threads(threads)
+        .with_n_threads_batch(threads);
+    model.new_context(setup.llama, params).map_err(|error| error.to_string())
+}
+
+struct Scheduler<'a> {
+    context: LlamaContext<'a>,
+    model: &'a LlamaModel,
+    /// A slot's place is its sequence in the cache.
+    slots: Vec<Option<(Slot, Instant)>>,
+    batch: LlamaBatch<'a>,
+    cache_tokens: usize,
+    waiting: Waiting,
+    busy: Arc<Busy>,
+}
+
+impl<'a> Scheduler<'a> {
+    fn new(context: LlamaContext<'a>, model: &'a LlamaModel, setup: Setup) -> Self {
+        let slots = setup.slots as usize;
+        Self {
+            context,
+            model,
+            slots: std::iter::repeat_with(|| None).take(slots).collect(),
+            batch: LlamaBatch::new(slots + PROMPT_CHUNK_TOKENS, 1),
+            cache_tokens: setup.cache_tokens as usize,
+            waiting: setup.waiting,
+            busy: setup.busy,
+        }
+    }
+
+    fn run(mut self) {
+        while !self.waiting.is_closed() {
+            self.drop_abandoned();
+            self.admit();
+            if self.slots.iter().all(Option::is_none) {
+                if !self.waiting.wait() {
+                    return;
+                }
+                continue;
+            }
+            if let Err(problem) = self.step() {
+                tracing::error!(problem, "the embedded model failed; the calls in it are ended");
+                self.fail_all(&problem);
+            }
+        }
+    }
+
+    fn admit(&mut self) {
+        for place in 0..self.slots.len() {
+            if self.slots[place].is_some() {
+                continue;
+            }
+            let taken: usize = self.slots.iter().flatten().map(|(slot, _)| slot.cache_tokens()).sum();
+            let free = self.cache_tokens - taken;
+            let Some(job) = self.waiting.pop_if(|job| job.cache_tokens() <= free) else { break };
+            self.slots[place] = Some((Slot::begin(job, self.model), Instant::now()));
+        }
+        self.count();
+    }
+
+    fn drop_abandoned(&mut self) {
+        for place in 0..self.slots.len() {
+            if self.slots[place].as_ref().is_some_and(|(slot, _)| slot.is_abandoned()) {
+                self.vacate(place);
+            }
+        }
+    }
+
+    /// Reads one batch and picks the tokens that follow.
+    fn step(&mut self) -> Result<(), String> {
+        let picks = self.fill()?;
+        self.context.decode(&mut self.batch).map_err(|error| error.to_string())?;
+        for (place, index) in picks {
+            let (slot, _) = self.slots[place].as_mut().expect("filled from this slot");
+            let context = &self.context;
+            if slot.pick(self.model, |sampler| sampler.sample(context, index)) == Progress::Ended {
+                self.note_duration(place);
+                self.vacate(place);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the batch; returns whose logits will stand where in it.
+    fn fill(&mut self) -> Result<Vec<(usize, i32)>, String> {
+        self.batch.clear();
+        let mut picks = Vec::with_capacity(self.slots.len());
+        let mut prompt_tokens = PROMPT_CHUNK_TOKENS;
+        for (place, slot) in self.slots.iter_mut().enumerate() {
+            let Some((slot, _)) = slot else { continue };
+            let sequence = [i32::try_from(place).expect("few slots")];
+            let mut add = |token, position: usize, logits| {
+                let position = i32::try_from(position).expect("within the context");
+                self.batch.add(token, position, &sequence, logits).map_err(|error| error.to_string())
+            };
+            if let Some((token, position)) = slot.next_token() {
+                add(token, position, true)?;
+            } else if prompt_tokens > 0 {
+                let (tokens, begin) = slot.read_prompt(prompt_tokens);
+                prompt_tokens -= tokens.len();
+                let (chunk, last) = (tokens.to_vec(), tokens.len().saturating_sub(1));
+                let complete = slot.has_read_prompt();
+                for (offset, token) in chunk.into_iter().enumerate() {
+                    add(token, begin + offset, complete && offset == last)?;
+                }
+                if !complete {
+                    continue;
+                }
+            } else {
+                continue;
+            }
+            picks.push((place, self.batch.n_tokens() - 1));
+        }
+        Ok(picks)
+    }
+
+    fn vacate(&mut self, place: usize) {
+        self.slots[place] = None;
+        let sequence = u32::try_from(place).expect("few slots");
+        self.context.clear_kv_cache_seq(Some(sequence), None, None).expect("a small number");
+        self.count();
+    }
+
+    fn fail_all(&mut self, problem: &str) {
+        for (slot, _) in self.slots.iter_mut().filter_map(Option::take) {
+            slot.fail(problem.to_owned());
+        }
+        self.context.clear_kv_cache();
+        self.count();
+    }
+
+    fn count(&self) {
+        self.busy.slots.store(self.slots.iter().flatten().count(), Ordering::Relaxed);
+    }
+
+    fn note_duration(&self, place: usize) {
+        let Some((_, begun)) = &self.slots[place] else { return };
+        let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let before = self.busy.call_ms.load(Ordering::Relaxed);
+        let average = if before == 0 { took } else { (before * 7 + took) / 8 };
+        self.busy.call_ms.store(average, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,61 @@
+//! Why a call has no answer, or no whole one.
+
+use std::{borrow::Cow, time::Duration};
+
+use crate::backend::Reason;
+
+/// A failed call. A variant exists where a caller acts differently on it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallFailure {
+    /// The request cannot be carried out.
+    Invalid {
+        /// The field that is wrong.
+        field: &'static str,
+        /// What is wrong with it, and what it takes.
+        message: String,
+    },
+    /// No room now.
+    Overloaded {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// The deadline has passed.
+    DeadlinePassed {
+        /// What the deadline was.
+        timeout: Duration,
+    },
+    /// The service is shutting down.
+    ShuttingDown,
+    /// Nobody waits for the answer any more.
+    Abandoned,
+    /// The backend failed.
+    Backend {
+        /// Which one.
+        backend: &'static str,
+        /// What it said.
+        message: Cow<'static, str>,
+    },
+}
+
+impl CallFailure {
+    /// The failure of a call on `backend`.
+    pub(super) fn from_backend(backend: &'static str, reason: Reason) -> Self {
+        match reason {
+            Reason::Invalid { field, message } => Self::Invalid { field, message },
+            Reason::Overloaded { retry_after } => Self::Overloaded { retry_after },
+            Reason::Broken { message } => Self::Backend { backend, message },
+        }
+    }
+
+    /// The failure in one word, for the log.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "invalid",
+            Self::Overloaded { .. } => "overloaded",
+            Self::DeadlinePassed { .. } => "deadline",
+            Self::ShuttingDown => "shutdown",
+            Self::Abandoned => "abandoned",
+            Self::Backend { .. } => "backend",
+        }
+    }
+}

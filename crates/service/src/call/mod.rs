@@ -1,0 +1,106 @@
+//! The heart: one model call, from a decoded request to a settled answer.
+//!
+//! Every door leads here, and the path is the same for all: choose targets, hold, dispatch, relay, settle. This module
+//! names no HTTP, no SQL and no process. A call runs in a task of its own, so that it is settled on every way out:
+//! answered, failed, past its deadline, abandoned by its client, or cut off by shutdown.
+
+use std::{sync::Arc, time::Duration};
+
+use claude_code_api_wire::{CompleteResponse, Message, Start};
+use tokio::{sync::mpsc, time::Instant};
+use tracing::Instrument;
+
+use crate::{app::App, backend::Sampling, id::CallId, model::ModelChoice, project::ProjectId};
+
+mod dispatch;
+mod failure;
+mod relay;
+mod reserve;
+mod route;
+mod settle;
+
+pub use failure::CallFailure;
+pub use reserve::OpenReservations;
+
+/// Who calls, as authentication found out.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The project that pays.
+    pub project: ProjectId,
+}
+
+/// A decoded request: whatever the dialect, this is what was asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The model asked for.
+    pub model: ModelChoice,
+    /// Instructions above the conversation.
+    pub system: Option<String>,
+    /// The conversation; never empty.
+    pub messages: Vec<Message>,
+    /// The most tokens to generate; `None`: the backend's default.
+    pub max_tokens: Option<u32>,
+    /// How to pick tokens.
+    pub sampling: Sampling,
+    /// How long the call may take in all.
+    pub timeout: Duration,
+}
+
+/// What a call tells the one who waits for it. One `Finished` or `Failed` comes last, always.
+#[derive(Debug)]
+pub enum Update {
+    /// The call has left the queue.
+    Started(Start),
+    /// The next piece of the answer.
+    Text(String),
+    /// The answer, settled.
+    Finished(Box<CompleteResponse>),
+    /// There is no answer, or no whole one; what was spent is settled.
+    Failed(CallFailure),
+}
+
+/// A running call. Dropping it tells the call that nobody waits any more, which cancels it.
+pub type Updates = mpsc::Receiver<Update>;
+
+/// How many updates may wait for a slow reader before the call waits for it.
+const UPDATES_WAITING_MAX: usize = 64;
+
+/// Starts a call in a task of its own.
+pub fn start(app: &Arc<App>, caller: Caller, request: Request) -> Updates {
+    let (updates, reader) = mpsc::channel(UPDATES_WAITING_MAX);
+    let id = CallId::new();
+    let span = tracing::info_span!("call", %id, project = caller.project.as_str());
+    let app = Arc::clone(app);
+    let task_app = Arc::clone(&app);
+    app.spawn(
+        async move {
+            let last = match run(&task_app, id, caller, request, &updates).await {
+                Ok(response) => Update::Finished(Box::new(response)),
+                Err(failure) => Update::Failed(failure),
+            };
+            // A reader that has gone needs no answer.
+            let _ = updates.send(last).await;
+        }
+        .instrument(span),
+    );
+    reader
+}
+
+/// One call on one screen. Steps 3 to 6 of 7; decoding comes before it, responding after it.
+async fn run(
+    app: &App,
+    id: CallId,
+    caller: Caller,
+    request: Request,
+    updates: &mpsc::Sender<Update>,
+) -> Result<CompleteResponse, CallFailure> {
+    let deadline = Instant::now() + request.timeout;
+    let interrupts = relay::Interrupts { app, updates, timeout: request.timeout, deadline };
+    let routed = route::candidates(app, &request)?;
+    let reservation = reserve::hold(app, id, caller)?;
+    let end = match interrupts.or(dispatch::first_that_answers(&routed, &request)).await {
+        Ok(answer) => relay::to_the_end(answer, &reservation, &interrupts).await,
+        Err(failure) => relay::End::unspent(failure),
+    };
+    settle::close(reservation, routed, end)
+}

@@ -1,0 +1,65 @@
+//! Step 3 of 7: which models could answer, best first.
+//!
+//! `auto` is the default tier until a router that reads the prompt stands here.
+
+use std::sync::Arc;
+
+use claude_code_api_wire::Route;
+
+use super::{CallFailure, Request};
+use crate::{
+    app::App,
+    backend::{Backend, Offer},
+    model::{ModelChoice, Tier},
+};
+
+/// A model on a backend.
+pub(super) struct Target {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) offer: Offer,
+}
+
+/// What routing found.
+pub(super) struct Routed {
+    /// Never empty; best first.
+    pub(super) targets: Vec<Target>,
+    /// How the model was chosen, when the caller left that to the service.
+    pub(super) route: Option<Route>,
+}
+
+/// What `auto` means.
+const DEFAULT_TIER: Tier = Tier::Sonnet;
+
+pub(super) fn candidates(app: &App, request: &Request) -> Result<Routed, CallFailure> {
+    let (choice, route) = match &request.model {
+        ModelChoice::Auto => (ModelChoice::Tier(DEFAULT_TIER), Some(default_route())),
+        asked => (asked.clone(), None),
+    };
+    let targets: Vec<Target> = app
+        .backends()
+        .iter()
+        .filter_map(|backend| Some(Target { offer: backend.offer(&choice)?, backend: Arc::clone(backend) }))
+        .collect();
+    if targets.is_empty() {
+        return Err(unknown_model(app, &request.model));
+    }
+    Ok(Routed { targets, route })
+}
+
+fn default_route() -> Route {
+    Route { tier: DEFAULT_TIER.as_str().to_owned(), reason: "the default tier".to_owned() }
+}
+
+fn unknown_model(app: &App, asked: &ModelChoice) -> CallFailure {
+    let asked = match asked {
+        ModelChoice::Auto => "auto",
+        ModelChoice::Tier(tier) => tier.as_str(),
+        ModelChoice::Id(id) => id,
+    };
+    let names: Vec<String> = app.backends().iter().flat_map(|backend| backend.names()).collect();
+    let shown: String = asked.chars().take(80).collect();
+    CallFailure::Invalid {
+        field: "model",
+        message: format!("model: no backend here has {shown:?}; it takes auto, {}", names.join(", ")),
+    }
+}

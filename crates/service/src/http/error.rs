@@ -1,0 +1,114 @@
+//! Errors on their way out: every failure becomes a code of the contract here.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER},
+    response::{IntoResponse, Response},
+};
+use claude_code_api_wire::{ErrorBody, ErrorCode, ErrorEnvelope, SHOULD_RETRY};
+use serde_json::Map;
+
+use crate::{call::CallFailure, id::RequestId};
+
+/// An error of the contract, before it knows the id of its request.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    code: ErrorCode,
+    message: String,
+    field: Option<String>,
+    retryable: bool,
+    retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), field: None, retryable: code.retryable(), retry_after: None }
+    }
+
+    /// `message` begins with the field's name and says what it takes.
+    pub(super) fn invalid(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(ErrorCode::InvalidRequest, message) }
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::NotFound, message)
+    }
+
+    pub(super) fn too_large(bytes_max: usize) -> Self {
+        Self::new(
+            ErrorCode::RequestTooLarge,
+            format!("the body is larger than {bytes_max} bytes, the most that this service takes; send less"),
+        )
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(ErrorCode::Internal, "the service has a defect; its log, under this request id, says more")
+    }
+
+    pub(super) fn shutting_down() -> Self {
+        CallFailure::ShuttingDown.into()
+    }
+
+    /// The envelope, under the id of its request.
+    pub(super) fn envelope(&self, id: &RequestId) -> ErrorEnvelope {
+        ErrorEnvelope::from(ErrorBody {
+            code: self.code,
+            message: self.message.clone(),
+            retryable: self.retryable,
+            retry_after: self.retry_after.map(|wait| wait.as_secs_f64()),
+            request_id: id.as_str().to_owned(),
+            field: self.field.clone(),
+            extra: Map::new(),
+        })
+    }
+
+    pub(super) fn with_id(&self, id: &RequestId) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).expect("the contract's statuses are valid");
+        let mut response = (status, Json(self.envelope(id))).into_response();
+        let should_retry = HeaderValue::from_static(if self.retryable { "true" } else { "false" });
+        response.headers_mut().insert(HeaderName::from_static(SHOULD_RETRY), should_retry);
+        if let Some(wait) = self.retry_after {
+            // The header takes whole seconds; rounded up, so that who obeys it does not come too early.
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil() as u64));
+        }
+        response
+    }
+}
+
+/// Carries the error to the outermost layer, which knows the request's id.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<CallFailure> for ApiError {
+    fn from(failure: CallFailure) -> Self {
+        match failure {
+            CallFailure::Invalid { field, message } => Self::invalid(field, message),
+            CallFailure::Overloaded { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(ErrorCode::Overloaded, "every place in the queue is taken; try again after the time given")
+            },
+            CallFailure::DeadlinePassed { timeout } => Self::new(
+                ErrorCode::Timeout,
+                format!(
+                    "the call took longer than its timeout of {} s; allow it more, or ask for less",
+                    timeout.as_secs_f64()
+                ),
+            ),
+            CallFailure::ShuttingDown => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(ErrorCode::Overloaded, "the service is shutting down; send the request again")
+            },
+            CallFailure::Backend { backend, message } => {
+                Self { retryable: true, ..Self::new(ErrorCode::BackendError, format!("backend {backend}: {message}")) }
+            }
+            CallFailure::Abandoned => Self::internal(),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Edge in: HTTP to calls and back. The only place that names axum. One file a dialect.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{Method, Uri},
+    middleware::{from_fn, from_fn_with_state},
+};
+use futures_util::FutureExt;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::app::App;
+
+mod auth;
+mod body;
+mod complete;
+mod docs;
+mod error;
+mod guard;
+mod health;
+mod identify;
+mod respond;
+
+use error::ApiError;
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Claude Code API",
+    description = "Prompts in, answers of Claude out. Every response carries a `request-id` header; errors share one envelope."
+))]
+struct Contract;
+
+/// The surface of the product: every endpoint there is.
+fn endpoints() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(Contract::openapi())
+        .routes(routes!(complete::complete))
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+}
+
+/// The OpenAPI document of the service.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    endpoints().into_openapi()
+}
+
+/// The router of a service that listens on `port`.
+pub(crate) fn router(app: Arc<App>, port: u16) -> Router {
+    let (endpoints, contract) = endpoints().split_for_parts();
+    let guard = guard::OpenMode::new(&app.limits().allowed_hosts, port);
+    endpoints
+        .merge(docs::pages(&contract))
+        .method_not_allowed_fallback(no_such_endpoint)
+        .fallback(no_such_endpoint)
+        .layer(from_fn(contain_panics))
+        .layer(from_fn_with_state(Arc::new(guard), guard::refuse_foreign_pages))
+        .layer(from_fn(identify::identify))
+        .with_state(app)
+}
+
+async fn no_such_endpoint(State(_): State<Arc<App>>, method: Method, uri: Uri) -> ApiError {
+    ApiError::not_found(format!("there is no endpoint {method} {}; /docs lists what there is", uri.path()))
+}
+
+/// A defect in one request is that request's: the caller learns of it, and the service goes on.
+async fn contain_panics(
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Result<axum::response::Response, ApiError> {
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.map_err(|_| {
+        tracing::error!("a handler panicked");
+        ApiError::internal()
+    })
+}

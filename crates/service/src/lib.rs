@@ -1,0 +1,19 @@
+//! The Claude Code API service.
+//!
+//! The file list is the path of a call: `http/` takes it in, `call/` runs it, `backend/` answers it. ARCHITECTURE.md walks
+//! through one.
+
+pub mod app;
+pub mod backend;
+pub mod call;
+pub mod config;
+mod http;
+pub mod id;
+pub mod model;
+pub mod money;
+pub mod project;
+mod serve;
+pub mod usage;
+
+pub use http::openapi;
+pub use serve::{Listeners, serve};

@@ -1,0 +1,46 @@
+//! Model: what a caller may ask for.
+
+/// A class of Claude models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Fast and cheap.
+    Haiku,
+    /// The middle; what `auto` picks for now.
+    Sonnet,
+    /// The strongest.
+    Opus,
+}
+
+impl Tier {
+    /// The name as callers write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Haiku => "haiku",
+            Self::Sonnet => "sonnet",
+            Self::Opus => "opus",
+        }
+    }
+}
+
+/// The model that a caller asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// The service chooses.
+    Auto,
+    /// A tier.
+    Tier(Tier),
+    /// A concrete model id. Whether a backend has it is known when the call is routed.
+    Id(String),
+}
+
+impl From<&str> for ModelChoice {
+    fn from(name: &str) -> Self {
+        match name {
+            "auto" => Self::Auto,
+            "haiku" => Self::Tier(Tier::Haiku),
+            "sonnet" => Self::Tier(Tier::Sonnet),
+            "opus" => Self::Tier(Tier::Opus),
+            id => Self::Id(id.to_owned()),
+        }
+    }
+}

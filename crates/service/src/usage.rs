@@ -1,0 +1,30 @@
+//! Usage: the tokens of a call.
+
+/// Tokens of one call, as the backend counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read, cached ones too.
+    pub input_tokens: u64,
+    /// Tokens generated.
+    pub output_tokens: u64,
+    /// Of the input: tokens written to the prompt cache.
+    pub cache_creation_tokens: u64,
+    /// Of the input: tokens read from the prompt cache.
+    pub cache_read_tokens: u64,
+}
+
+impl From<Usage> for claude_code_api_wire::Usage {
+    fn from(usage: Usage) -> Self {
+        Self {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            total_tokens: usage.input_tokens + usage.output_tokens,
+        }
+    }
+}
+
+impl From<Usage> for claude_code_api_wire::Cache {
+    fn from(usage: Usage) -> Self {
+        Self { creation_input_tokens: usage.cache_creation_tokens, read_input_tokens: usage.cache_read_tokens }
+    }
+}

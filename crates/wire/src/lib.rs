@@ -1,0 +1,19 @@
+//! The HTTP contract as data: what goes over the socket between the service and its clients.
+//!
+//! No IO, no policy. Requests refuse unknown fields; responses tolerate them, so that an older client can talk to a newer
+//! service. Units are in the names or in the documentation of each field.
+
+mod complete;
+mod error;
+mod health;
+pub mod sse;
+
+pub use complete::{Cache, CompleteRequest, CompleteResponse, Delta, Message, Role, Route, Start, StopReason, Usage};
+pub use error::{ErrorBody, ErrorCode, ErrorEnvelope};
+pub use health::{Health, HealthStatus, ServiceHealth, ServiceStatus};
+
+/// Header of every response: the id of the HTTP request, to quote when asking about it.
+pub const REQUEST_ID: &str = "request-id";
+
+/// Header of responses that say whether the call may be sent again: `true` or `false`.
+pub const SHOULD_RETRY: &str = "x-should-retry";
