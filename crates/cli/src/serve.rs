@@ -1,0 +1,103 @@
+//! `serve`: from a configuration to a running service.
+
+use std::{fs, path::Path, process::ExitCode, sync::Arc};
+
+use anyhow::{Context, bail};
+use clap::ArgMatches;
+use claude_code_api_service::{
+    Listeners,
+    app::App,
+    backend::Backend,
+    config::{BackendName, Config, Listen, LogFormat},
+    serve,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Source;
+
+pub(crate) fn run(source: Source, matches: Option<&ArgMatches>) -> anyhow::Result<ExitCode> {
+    let config = source.resolve(matches)?;
+    start_log(&config)?;
+    check_data_dir(&config.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve_until_told(config))
+}
+
+async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
+    // The port first: when it is in use, that is known at once and not after the model has been loaded.
+    let listeners = Listeners::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {}; stop what listens there, or choose another port with --listen", describe(config.listen))
+    })?;
+    let backend = backend(&config)?;
+    let app = App::new(vec![backend], config.limits);
+    let address = listeners.address()?;
+    println!("Claude Code API {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!("Answers come from the small model embedded in this program: good for trying things out, free, and often wrong.");
+    println!("No Claude backend is configured, as this version has none yet.");
+    println!("Try it:  curl http://{address}/v1/complete -H 'content-type: application/json' -d '{{\"prompt\": \"Hello\"}}'");
+    println!("Read on: http://{address}/docs");
+    serve(app, listeners, told_to_stop()?).await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "local")]
+fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+    use claude_code_api_service::{
+        backend::local::{Local, model_path},
+        config::data_dir_default,
+    };
+    match config.backend {
+        BackendName::Local => {
+            let path = model_path(config.local.model_path.as_deref(), &config.data_dir, &data_dir_default());
+            Ok(Arc::new(Local::load(&path, &config.local)?))
+        }
+    }
+}
+
+#[cfg(not(feature = "local"))]
+fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+    match config.backend {
+        BackendName::Local => bail!("this program was built without the embedded model; build it with the feature `local`"),
+    }
+}
+
+/// Creates the data folder, and finds out now whether it can be written to.
+fn check_data_dir(folder: &Path) -> anyhow::Result<()> {
+    let probe = folder.join(".write-probe");
+    let probed = fs::create_dir_all(folder).and_then(|()| fs::write(&probe, b"")).and_then(|()| fs::remove_file(&probe));
+    if let Err(error) = probed {
+        bail!("cannot write to the data folder {}: {error}; choose another one with --data-dir", folder.display());
+    }
+    Ok(())
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("log takes a level or tracing directives, such as info,hyper=debug; it was {:?}", config.log))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match config.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn describe(listen: Listen) -> String {
+    match listen {
+        Listen::Localhost { port } => format!("localhost:{port}"),
+        Listen::Address(address) => address.to_string(),
+    }
+}
