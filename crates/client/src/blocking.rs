@@ -1,0 +1,211 @@
+//! The blocking client: the async one, driven on the caller's thread. It starts no thread of its own, works in the child of a
+//! fork, and lets a wait be interrupted.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), claude_code_api_client::Error> {
+//! let client = claude_code_api_client::blocking::Client::new()?;
+//! for text in client.stream("Tell me a story")? {
+//!     print!("{}", text?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It must not be used on a thread of an async runtime: there, use the async one.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use claude_code_api_wire::{CompleteResponse, Health};
+use tokio::runtime::Runtime;
+
+use crate::{Error, ErrorKind, Request, TextStream, process::PerProcess};
+
+/// How long a wait goes on before it is asked whether to stop.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// How long the end of a connection is waited for. Nothing else drives it, and an open socket keeps the generation going.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(20);
+
+/// A client of one service, for callers that wait. Usable from many threads at a time.
+#[derive(Debug)]
+pub struct Client {
+    inner: crate::Client,
+    runtime: Arc<PerProcess<Runtime>>,
+}
+
+impl Client {
+    /// A client set up by the environment and the defaults: see [`ClientBuilder`](crate::ClientBuilder).
+    ///
+    /// # Errors
+    /// A URL in the environment that is none.
+    pub fn new() -> Result<Self, Error> {
+        crate::Client::new().map(Self::from)
+    }
+
+    /// The whole answer to one prompt: see [`Client::complete`](crate::Client::complete).
+    pub fn complete(&self, request: impl Into<Request>) -> Result<CompleteResponse, Error> {
+        self.wait(self.inner.complete(request), None)
+    }
+
+    /// The answer as it comes: see [`Client::stream`](crate::Client::stream).
+    pub fn stream(&self, request: impl Into<Request>) -> Result<Stream, Error> {
+        self.stream_unless(request, None)
+    }
+
+    /// How the service is: see [`Client::health`](crate::Client::health).
+    pub fn health(&self) -> Result<Health, Error> {
+        self.wait(self.inner.health(), None)
+    }
+
+    /// Waits for an operation of [`Client::inner`]. `stop` is asked every 50 ms; when it says true the operation is dropped, its
+    /// connection closed, and the error is [`ErrorKind::Interrupted`].
+    pub fn wait<T>(
+        &self,
+        operation: impl Future<Output = Result<T, Error>>,
+        stop: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<T, Error> {
+        wait(&*self.runtime()?, operation, stop)
+    }
+
+    /// As [`Client::stream`], with `stop` as in [`Client::wait`].
+    pub fn stream_unless(
+        &self,
+        request: impl Into<Request>,
+        stop: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<Stream, Error> {
+        let runtime = self.runtime()?;
+        let inner = wait(&runtime, self.inner.stream(request), stop)?;
+        Ok(Stream { inner: Some(inner), runtime, pid: std::process::id() })
+    }
+
+    /// The async client that this one drives.
+    pub fn inner(&self) -> &crate::Client {
+        &self.inner
+    }
+
+    /// Closes the connections that are not in use. The client can still be used, and connects anew.
+    pub fn close(&self) {
+        if let Some(runtime) = self.runtime.get() {
+            ending_connections(&runtime, || self.inner.close());
+        }
+    }
+
+    fn runtime(&self) -> Result<Arc<Runtime>, Error> {
+        let runtime =
+            self.runtime.get_or_try_make(|| tokio::runtime::Builder::new_current_thread().enable_all().build());
+        runtime.map_err(|error| Error::new(ErrorKind::Configuration, format!("no runtime: {error}")))
+    }
+}
+
+impl From<crate::Client> for Client {
+    fn from(inner: crate::Client) -> Self {
+        Self { inner, runtime: Arc::default() }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// An answer as it comes. Dropping it stops the generation.
+#[derive(Debug)]
+pub struct Stream {
+    /// `None` once closed.
+    inner: Option<TextStream>,
+    runtime: Arc<Runtime>,
+    pid: u32,
+}
+
+impl Stream {
+    /// The next text, with `stop` as in [`Client::wait`].
+    pub fn next_unless(&mut self, stop: Option<&mut dyn FnMut() -> bool>) -> Option<Result<String, Error>> {
+        if self.pid != std::process::id() {
+            let message = "this stream belongs to the process that forked this one; start another here";
+            return Some(Err(Error::new(ErrorKind::Configuration, message)));
+        }
+        let stream = self.inner.as_mut()?;
+        let next = async { stream.next().await.transpose() };
+        match wait(&self.runtime, next, stop) {
+            Ok(text) => text.map(Ok),
+            Err(error) => {
+                if error.kind() == ErrorKind::Interrupted {
+                    self.close();
+                }
+                Some(Err(error))
+            }
+        }
+    }
+
+    /// The async stream that this one drives; `None` once closed.
+    pub fn inner(&self) -> Option<&TextStream> {
+        self.inner.as_ref()
+    }
+
+    /// Stops the generation and closes the connection.
+    pub fn close(&mut self) {
+        let Some(stream) = self.inner.take() else { return };
+        if self.pid == std::process::id() {
+            ending_connections(&self.runtime, || drop(stream));
+        } else {
+            // The parent's: its locks and its socket are not to be touched here.
+            std::mem::forget(stream);
+        }
+    }
+}
+
+impl Iterator for Stream {
+    type Item = Result<String, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_unless(None)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.close();
+        if self.pid != std::process::id() {
+            std::mem::forget(Arc::clone(&self.runtime));
+        }
+    }
+}
+
+fn wait<T>(
+    runtime: &Runtime,
+    operation: impl Future<Output = Result<T, Error>>,
+    stop: Option<&mut dyn FnMut() -> bool>,
+) -> Result<T, Error> {
+    let Some(stop) = stop else { return runtime.block_on(operation) };
+    let mut operation = Box::pin(operation);
+    loop {
+        let slice = runtime.block_on(async { tokio::time::timeout(SLICE, pin!(operation.as_mut())).await });
+        match slice {
+            Ok(result) => return result,
+            Err(_) if stop() => {
+                ending_connections(runtime, || drop(operation));
+                return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Does what makes connections end, and drives them until one has.
+fn ending_connections(runtime: &Runtime, end: impl FnOnce()) {
+    let tasks = || runtime.metrics().num_alive_tasks();
+    let before = tasks();
+    let guard = runtime.enter();
+    end();
+    drop(guard);
+    if before == 0 {
+        return;
+    }
+    let ended = async {
+        while tasks() >= before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = runtime.block_on(async { tokio::time::timeout(CLOSE_TIMEOUT, ended).await });
+}

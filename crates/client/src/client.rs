@@ -1,0 +1,164 @@
+//! The async client.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use claude_code_api_wire::{CompleteResponse, Health};
+use reqwest::Method;
+
+use crate::{
+    ClientBuilder, Error, ErrorKind, Request, TextStream,
+    options::Options,
+    retry::{self, RetryBudget},
+    transport::{self, Transport},
+};
+
+/// The service gets less time than the caller gave, so that its answer, which knows more, comes before ours.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// A client of one service. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    transport: Transport,
+    budget: RetryBudget,
+}
+
+impl Client {
+    /// A client set up by the environment and the defaults: see [`ClientBuilder`].
+    ///
+    /// # Errors
+    /// A URL in the environment that is none.
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Sets up a client.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    pub(crate) fn from_options(options: Options) -> Self {
+        Self(Arc::new(Shared { options, transport: Transport::default(), budget: RetryBudget::default() }))
+    }
+
+    /// URL of the service, with a slash at its end.
+    pub fn base_url(&self) -> &str {
+        self.0.options.base_url.as_str()
+    }
+
+    /// The whole answer to one prompt.
+    ///
+    /// # Errors
+    /// What the service refused, a connection that failed, or a time-out; see the head of this crate for what is tried again.
+    pub async fn complete(&self, request: impl Into<Request>) -> Result<CompleteResponse, Error> {
+        let mut request = request.into();
+        let timeout = self.timeout(&request)?;
+        let deadline = Instant::now() + timeout;
+        self.prepare(&mut request);
+        let attempt = || {
+            let mut body = request.body.clone();
+            async move {
+                let left = deadline.saturating_duration_since(Instant::now());
+                body.timeout = Some(left.saturating_sub(HEAD_START).max(left / 2).as_secs_f64());
+                transport::json(self.post("v1/complete", &body).await?).await
+            }
+        };
+        match tokio::time::timeout_at(deadline.into(), self.attempts(Some(deadline), attempt)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.timed_out(format!("no answer within {} s", timeout.as_secs_f64()))),
+        }
+    }
+
+    /// The answer as it comes. Returns when its first text has come, so that a failure before that is an error here.
+    ///
+    /// # Errors
+    /// As [`Client::complete`]. Errors after the first text come from the stream.
+    pub async fn stream(&self, request: impl Into<Request>) -> Result<TextStream, Error> {
+        let mut request = request.into();
+        let timeout = self.timeout(&request)?;
+        let deadline = request.total_timeout.map(|total| Instant::now() + total);
+        self.prepare(&mut request);
+        request.body.stream = true;
+        request.body.timeout = request.total_timeout.map(|total| total.as_secs_f64());
+        let attempt = || {
+            let body = &request.body;
+            async move {
+                let sent = tokio::time::timeout(timeout, self.post("v1/complete", body)).await;
+                let response =
+                    sent.map_err(|_| self.timed_out(format!("no answer within {} s", timeout.as_secs_f64())))??;
+                TextStream::open(response, timeout, deadline).await
+            }
+        };
+        self.attempts(deadline, attempt).await
+    }
+
+    /// How the service is. One attempt.
+    ///
+    /// # Errors
+    /// A connection that failed, or a time-out.
+    pub async fn health(&self) -> Result<Health, Error> {
+        let asked =
+            async { transport::json(self.0.transport.send(&self.0.options, Method::GET, "health", None).await?).await };
+        match tokio::time::timeout(self.0.options.timeout, asked).await {
+            Ok(result) => result.map_err(|error: Error| error.after(1, None)),
+            Err(_) => Err(self.timed_out(format!("no answer within {} s", self.0.options.timeout.as_secs_f64()))),
+        }
+    }
+
+    /// Closes the connections that are not in use. The client can still be used, and connects anew.
+    pub fn close(&self) {
+        self.0.transport.close();
+    }
+
+    async fn post(&self, path: &str, body: &impl serde::Serialize) -> Result<reqwest::Response, Error> {
+        let body = serde_json::to_vec(body).expect("wire types serialize");
+        self.0.transport.send(&self.0.options, Method::POST, path, Some(body)).await
+    }
+
+    /// Makes attempts until one succeeds or there is no point in another.
+    async fn attempts<T, A>(&self, deadline: Option<Instant>, attempt: impl Fn() -> A) -> Result<T, Error>
+    where
+        A: Future<Output = Result<T, Error>>,
+    {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match attempt().await {
+                Ok(value) => {
+                    if attempts == 1 {
+                        self.0.budget.gain();
+                    }
+                    return Ok(value);
+                }
+                Err(error) => {
+                    let wait = retry::next_wait(error, attempts, &self.0.options, &self.0.budget, deadline)?;
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    fn timeout(&self, request: &Request) -> Result<Duration, Error> {
+        let timeout = request.timeout.unwrap_or(self.0.options.timeout);
+        if timeout.is_zero() || request.total_timeout.is_some_and(|total| total.is_zero()) {
+            return Err(Error::new(ErrorKind::Configuration, "timeout: takes more than 0 seconds"));
+        }
+        Ok(timeout)
+    }
+
+    fn prepare(&self, request: &mut Request) {
+        if request.body.project_id.is_none() {
+            request.body.project_id.clone_from(&self.0.options.project_id);
+        }
+    }
+
+    fn timed_out(&self, message: String) -> Error {
+        Error::new(ErrorKind::Timeout, message).at(self.base_url())
+    }
+}

@@ -1,0 +1,101 @@
+//! One call, as the caller asks for it.
+
+use std::time::Duration;
+
+use claude_code_api_wire::{CompleteRequest, Message};
+
+/// What to complete, and how. A text is a request for its completion.
+///
+/// ```
+/// use claude_code_api_client::Request;
+/// let request = Request::new("Name three colours").model("haiku").max_tokens(50);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[must_use = "a request does nothing until a client sends it"]
+pub struct Request {
+    pub(crate) body: CompleteRequest,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) total_timeout: Option<Duration>,
+}
+
+impl<T: Into<String>> From<T> for Request {
+    fn from(prompt: T) -> Self {
+        Self::new(prompt)
+    }
+}
+
+impl Request {
+    /// The completion of one prompt.
+    pub fn new(prompt: impl Into<String>) -> Self {
+        Self { body: CompleteRequest { prompt: Some(prompt.into()), ..CompleteRequest::default() }, ..Self::default() }
+    }
+
+    /// The next turn of a conversation; the last message is the user's.
+    pub fn conversation(messages: impl Into<Vec<Message>>) -> Self {
+        Self {
+            body: CompleteRequest { messages: Some(messages.into()), ..CompleteRequest::default() },
+            ..Self::default()
+        }
+    }
+
+    /// `auto` (the default), `haiku`, `sonnet`, `opus`, or a concrete model id.
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.body.model = Some(model.into());
+        self
+    }
+
+    /// Instructions that stand above the conversation.
+    pub fn system(mut self, system: impl Into<String>) -> Self {
+        self.body.system = Some(system.into());
+        self
+    }
+
+    /// The project that pays, for this call.
+    pub fn project_id(mut self, project: impl Into<String>) -> Self {
+        self.body.project_id = Some(project.into());
+        self
+    }
+
+    /// The most tokens to generate.
+    pub fn max_tokens(mut self, tokens: u32) -> Self {
+        self.body.max_tokens = Some(tokens);
+        self
+    }
+
+    /// Randomness, 0 to 1.
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.body.temperature = Some(temperature);
+        self
+    }
+
+    /// Nucleus sampling, above 0, at most 1.
+    pub fn top_p(mut self, top_p: f64) -> Self {
+        self.body.top_p = Some(top_p);
+        self
+    }
+
+    /// Texts at which generation ends.
+    pub fn stop_sequences(mut self, texts: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.body.stop_sequences = Some(texts.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Seed of the sampler; the embedded model only.
+    pub fn seed(mut self, seed: u32) -> Self {
+        self.body.seed = Some(seed);
+        self
+    }
+
+    /// How long the call may take. For a whole answer: in all, every attempt included. For a stream: until its first text, time
+    /// in the service's queue left out, and between texts. Default: the client's.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long a stream may take in all. Default: as long as it goes on.
+    pub fn total_timeout(mut self, timeout: Duration) -> Self {
+        self.total_timeout = Some(timeout);
+        self
+    }
+}
