@@ -1,1 +1,22 @@
-//! x
+//! `claude_code_api._native`: the Rust client for Python.
+//!
+//! Thin: arguments in, results of the Rust client out. Dataclasses, exceptions and the public surface are Python
+//! (`python/claude_code_api`); transport, retries and streams are the Rust client's.
+
+use pyo3::prelude::*;
+
+mod asynchronous;
+mod convert;
+mod mailbox;
+mod options;
+mod sync;
+
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::{
+        asynchronous::{AsyncCore, AsyncStreamCore, Task},
+        mailbox::Mailbox,
+        sync::{Stream, SyncCore},
+    };
+}

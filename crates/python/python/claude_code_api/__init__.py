@@ -1,0 +1,56 @@
+"""Python client of Claude Code API, sync and async, on a Rust core.
+
+    from claude_code_api import ClaudeClient
+
+    with ClaudeClient(base_url="http://localhost:8080") as client:
+        print(client.complete("Write a haiku about Python").content)
+"""
+
+from ._async import AsyncClaudeClient, AsyncStream
+from ._client import ClaudeClient
+from ._errors import (
+    APIConnectionError,
+    AuthenticationError,
+    BudgetExceededError,
+    ClaudeAPIError,
+    InvalidRequestError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    TimeoutError,
+)
+from ._native import Stream
+from ._types import (
+    BatchResponse,
+    BatchResult,
+    Cache,
+    Model,
+    Response,
+    Usage,
+    UsageStats,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "APIConnectionError",
+    "AsyncClaudeClient",
+    "AsyncStream",
+    "AuthenticationError",
+    "BatchResponse",
+    "BatchResult",
+    "BudgetExceededError",
+    "Cache",
+    "ClaudeAPIError",
+    "ClaudeClient",
+    "InvalidRequestError",
+    "Model",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "Response",
+    "ServerError",
+    "Stream",
+    "TimeoutError",
+    "Usage",
+    "UsageStats",
+]

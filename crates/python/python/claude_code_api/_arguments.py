@@ -1,0 +1,95 @@
+"""What both clients do with their arguments before the native core sees them."""
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+
+# One text, or a conversation: [{"role": "user", "content": "..."}, ...], the user's turn last.
+Prompt = Union[str, Sequence[Mapping[str, str]]]
+
+
+class Default(str):
+    """A default that shows in the signature, and gives way to the environment, which an argument does not."""
+
+
+def given(value: Optional[str]) -> Optional[str]:
+    return None if value is None or isinstance(value, Default) else str(value)
+
+
+def seconds(name: str, value: float) -> float:
+    if not value > 0:  # NaN is not above anything.
+        raise ValueError(f"{name}: takes seconds above 0; it was {value!r}")
+    return float(value)
+
+
+def options(
+    base_url: Optional[str],
+    api_key: Optional[str],
+    project_id: Optional[str],
+    timeout: float,
+    max_retries: int,
+    retry_delay: float,
+    max_retry_after: float,
+) -> Dict[str, Any]:
+    if max_retries < 0:
+        raise ValueError(f"max_retries: takes the most attempts to make, 0 or more; it was {max_retries!r}")
+    if not retry_delay >= 0:
+        raise ValueError(f"retry_delay: takes seconds, 0 or more; it was {retry_delay!r}")
+    if not max_retry_after >= 0:
+        raise ValueError(f"max_retry_after: takes seconds, 0 or more; it was {max_retry_after!r}")
+    return {
+        "base_url": given(base_url),
+        "api_key": api_key,
+        "project_id": given(project_id),
+        "timeout": seconds("timeout", timeout),
+        "max_retries": max_retries,
+        "retry_delay": float(retry_delay),
+        "max_retry_after": float(max_retry_after),
+    }
+
+
+def call(
+    prompt: Prompt,
+    model: Optional[str],
+    project_id: Optional[str],
+    timeout: Optional[float],
+    system: Optional[str],
+    max_tokens: Optional[int],
+    temperature: Optional[float],
+    top_p: Optional[float],
+    stop_sequences: Optional[Sequence[str]],
+    seed: Optional[int],
+    total_timeout: Optional[float] = None,
+) -> Dict[str, Any]:
+    text, messages = _conversation(prompt)
+    if isinstance(stop_sequences, str):
+        raise TypeError("stop_sequences: takes a list of texts, not one text")
+    if max_tokens is not None and max_tokens < 1:
+        raise ValueError(f"max_tokens: takes 1 or more; it was {max_tokens!r}")
+    return {
+        "prompt": text,
+        "messages": messages,
+        # An enum member of Model is a str; str.__str__ of it would be, too, but not of a caller's own mixture.
+        "model": None if model is None else str(model),
+        "project_id": given(project_id),
+        "timeout": None if timeout is None else seconds("timeout", timeout),
+        "total_timeout": None if total_timeout is None else seconds("total_timeout", total_timeout),
+        "system": system,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
+        "stop_sequences": None if stop_sequences is None else list(stop_sequences),
+        "seed": seed,
+    }
+
+
+def _conversation(prompt: Prompt) -> Any:
+    if isinstance(prompt, str):
+        return prompt, None
+    if isinstance(prompt, (bytes, Mapping)) or not isinstance(prompt, Sequence):
+        raise TypeError(f"prompt: takes a text or a list of messages; it was {type(prompt).__name__}")
+    messages: List[Any] = []
+    for message in prompt:
+        try:
+            messages.append((message["role"], message["content"]))
+        except (KeyError, TypeError):
+            raise TypeError('prompt: a message takes {"role": "user" or "assistant", "content": text}') from None
+    return None, messages

@@ -1,0 +1,249 @@
+"""The asyncio client."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Type
+
+from . import _arguments
+from ._arguments import Default, Prompt
+from ._native import AsyncCore, AsyncStreamCore, Mailbox, Task
+from ._types import Model, Response, Usage
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class _Desk:
+    """One event loop's mailbox, and the futures that wait for what comes into it."""
+
+    def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
+        self.mailbox = Mailbox()
+        self._waiting: "Dict[int, asyncio.Future[Any]]" = {}
+        self._last_id = 0
+        loop.add_reader(self.mailbox.fileno(), self._sort)
+
+    async def run(self, loop: "asyncio.AbstractEventLoop", begin: Callable[[Mailbox, int], Task]) -> Any:
+        self._last_id += 1
+        task_id, future = self._last_id, loop.create_future()
+        self._waiting[task_id] = future
+        task = None
+        try:
+            task = begin(self.mailbox, task_id)
+            return await future
+        finally:
+            if self._waiting.pop(task_id, None) is not None and task is not None:
+                task.cancel()
+
+    def _sort(self) -> None:
+        for task_id, value, error in self.mailbox.take():
+            future = self._waiting.pop(task_id, None)
+            if future is None or future.done():
+                continue
+            if error is None:
+                future.set_result(value)
+            else:
+                future.set_exception(error)
+
+
+# By loop and process: the child of a fork must not read its parent's mail. Weak keys are made on first use, as is asyncio.
+_desks: Any = None
+
+
+async def _run(begin: Callable[[Mailbox, int], Task]) -> Any:
+    global _desks
+    import asyncio
+    import os
+
+    loop = asyncio.get_running_loop()
+    if _desks is None:
+        import weakref
+
+        _desks = weakref.WeakKeyDictionary()
+    pid = os.getpid()
+    owner, desk = _desks.get(loop, (None, None))
+    if owner != pid:
+        desk = _Desk(loop)
+        _desks[loop] = (pid, desk)
+    return await desk.run(loop, begin)
+
+
+class AsyncStream:
+    """An answer as it comes: an asynchronous iterator of text, and an asynchronous context manager.
+
+    The call is sent when the first text is asked for. Leaving the loop, ``close()``, the end of an ``async with`` block,
+    cancellation and garbage collection stop the generation.
+    """
+
+    def __init__(self, core: AsyncStreamCore) -> None:
+        self._core = core
+
+    def __aiter__(self) -> "AsyncStream":
+        return self
+
+    async def __anext__(self) -> str:
+        try:
+            text = await _run(self._core.next)
+        except BaseException:
+            self._core.close()
+            raise
+        if text is None:
+            raise StopAsyncIteration
+        return str(text)
+
+    async def __aenter__(self) -> "AsyncStream":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self._core.close()
+
+    async def close(self) -> None:
+        """Stops the generation and closes the connection. What came until then can still be read."""
+        self._core.close()
+
+    @property
+    def text(self) -> str:
+        """The text received until now."""
+        return self._core.outcome()[0]
+
+    @property
+    def id(self) -> Optional[str]:
+        """Id of the call; None before its first text."""
+        return self._core.outcome()[1]
+
+    @property
+    def model(self) -> Optional[str]:
+        """The model that answers; None before its first text."""
+        return self._core.outcome()[2]
+
+    @property
+    def response(self) -> Optional[Response]:
+        """The whole response; None before the end, and when the call was ended early."""
+        return self._core.outcome()[3]
+
+    @property
+    def usage(self) -> Optional[Usage]:
+        """Tokens of the whole call; None as for ``response``."""
+        response = self.response
+        return None if response is None else response.usage
+
+    @property
+    def cost(self) -> Optional[float]:
+        """Cost in USD, for printing; None as for ``response``."""
+        response = self.response
+        return None if response is None else response.cost
+
+    @property
+    def cost_nanos(self) -> Optional[int]:
+        """Cost in nano-dollars, exact; None as for ``response``."""
+        response = self.response
+        return None if response is None else response.cost_nanos
+
+    @property
+    def stop_reason(self) -> Optional[str]:
+        """Why generation ended; None as for ``response``."""
+        response = self.response
+        return None if response is None else response.stop_reason
+
+
+class AsyncClaudeClient:
+    """A client of one service, for asyncio. The arguments are those of :class:`ClaudeClient`."""
+
+    def __init__(
+        self,
+        base_url: str = Default("http://localhost:8080"),
+        api_key: Optional[str] = None,
+        project_id: str = Default("default"),
+        timeout: float = 30.0,
+        max_retries: int = 3,
+        retry_delay: float = 1.0,
+        *,
+        max_retry_after: float = 60.0,
+    ) -> None:
+        options = _arguments.options(
+            base_url, api_key, project_id, timeout, max_retries, retry_delay, max_retry_after
+        )
+        self._core: Optional[AsyncCore] = AsyncCore(options)
+
+    async def complete(
+        self,
+        prompt: Prompt,
+        model: str = Model.AUTO,
+        project_id: Optional[str] = None,
+        timeout: Optional[float] = None,
+        *,
+        system: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        temperature: Optional[float] = None,
+        top_p: Optional[float] = None,
+        stop_sequences: Optional[Sequence[str]] = None,
+        seed: Optional[int] = None,
+    ) -> Response:
+        """The whole answer to a prompt: a text, or a list of messages of which the last is the user's."""
+        core = self._open()
+        call = _arguments.call(
+            prompt, model, project_id, timeout, system, max_tokens, temperature, top_p, stop_sequences, seed
+        )
+        response: Response = await _run(lambda mailbox, task_id: core.complete(mailbox, task_id, call))
+        return response
+
+    def stream(
+        self,
+        prompt: Prompt,
+        model: str = Model.AUTO,
+        project_id: Optional[str] = None,
+        timeout: Optional[float] = None,
+        *,
+        system: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        temperature: Optional[float] = None,
+        top_p: Optional[float] = None,
+        stop_sequences: Optional[Sequence[str]] = None,
+        seed: Optional[int] = None,
+        total_timeout: Optional[float] = None,
+    ) -> AsyncStream:
+        """The answer as it comes: an iterator of texts. ``total_timeout``: seconds that it may take in all."""
+        call = _arguments.call(
+            prompt,
+            model,
+            project_id,
+            timeout,
+            system,
+            max_tokens,
+            temperature,
+            top_p,
+            stop_sequences,
+            seed,
+            total_timeout,
+        )
+        return AsyncStream(self._open().stream(call))
+
+    async def health(self) -> Dict[str, Any]:
+        """How the service is: ``status`` (``"ok"``, ``"degraded"`` or ``"draining"``), ``version``, ``services``. One attempt."""
+        health: Dict[str, Any] = await _run(self._open().health)
+        return health
+
+    async def close(self) -> None:
+        """Closes the connections. A closed client makes no more calls."""
+        core, self._core = self._core, None
+        if core is not None:
+            core.close()
+
+    def _open(self) -> AsyncCore:
+        if self._core is None:
+            raise RuntimeError("this client is closed; make another one")
+        return self._core
+
+    async def __aenter__(self) -> "AsyncClaudeClient":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        await self.close()

@@ -1,0 +1,117 @@
+"""The blocking client."""
+
+from types import TracebackType
+from typing import Any, Dict, Optional, Sequence, Type
+
+from . import _arguments
+from ._arguments import Default, Prompt
+from ._native import Stream, SyncCore
+from ._types import Model, Response
+
+
+class ClaudeClient:
+    """A client of one service, for programs that wait. Usable from many threads, and in the child of a fork.
+
+    base_url: URL of the service. Not given: ``CLAUDE_CODE_API_BASE_URL``, else http://localhost:8080.
+    api_key: key to send. Not given: ``CLAUDE_CODE_API_API_KEY``, else none.
+    project_id: the project that pays. Not given: ``CLAUDE_CODE_API_PROJECT_ID``, else the key's own.
+    timeout: seconds that a call may take, all of its attempts included; for a stream, until its first text and between texts.
+    max_retries: the most attempts of a call; 0 and 1 both mean one.
+    retry_delay: seconds before the second attempt; it doubles with each one more, up to 8.
+    max_retry_after: the longest wait, in seconds, that the service may ask for; a longer one is an error at once.
+    """
+
+    def __init__(
+        self,
+        base_url: str = Default("http://localhost:8080"),
+        api_key: Optional[str] = None,
+        project_id: str = Default("default"),
+        timeout: float = 30.0,
+        max_retries: int = 3,
+        retry_delay: float = 1.0,
+        *,
+        max_retry_after: float = 60.0,
+    ) -> None:
+        options = _arguments.options(
+            base_url, api_key, project_id, timeout, max_retries, retry_delay, max_retry_after
+        )
+        self._core: Optional[SyncCore] = SyncCore(options)
+
+    def complete(
+        self,
+        prompt: Prompt,
+        model: str = Model.AUTO,
+        project_id: Optional[str] = None,
+        timeout: Optional[float] = None,
+        *,
+        system: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        temperature: Optional[float] = None,
+        top_p: Optional[float] = None,
+        stop_sequences: Optional[Sequence[str]] = None,
+        seed: Optional[int] = None,
+    ) -> Response:
+        """The whole answer to a prompt: a text, or a list of messages of which the last is the user's."""
+        return self._open().complete(
+            _arguments.call(
+                prompt, model, project_id, timeout, system, max_tokens, temperature, top_p, stop_sequences, seed
+            )
+        )
+
+    def stream(
+        self,
+        prompt: Prompt,
+        model: str = Model.AUTO,
+        project_id: Optional[str] = None,
+        timeout: Optional[float] = None,
+        *,
+        system: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        temperature: Optional[float] = None,
+        top_p: Optional[float] = None,
+        stop_sequences: Optional[Sequence[str]] = None,
+        seed: Optional[int] = None,
+        total_timeout: Optional[float] = None,
+    ) -> Stream:
+        """The answer as it comes: an iterator of texts. ``total_timeout``: seconds that it may take in all."""
+        return self._open().stream(
+            _arguments.call(
+                prompt,
+                model,
+                project_id,
+                timeout,
+                system,
+                max_tokens,
+                temperature,
+                top_p,
+                stop_sequences,
+                seed,
+                total_timeout,
+            )
+        )
+
+    def health(self) -> Dict[str, Any]:
+        """How the service is: ``status`` (``"ok"``, ``"degraded"`` or ``"draining"``), ``version``, ``services``. One attempt."""
+        return self._open().health()
+
+    def close(self) -> None:
+        """Closes the connections. A closed client makes no more calls."""
+        core, self._core = self._core, None
+        if core is not None:
+            core.close()
+
+    def _open(self) -> SyncCore:
+        if self._core is None:
+            raise RuntimeError("this client is closed; make another one")
+        return self._core
+
+    def __enter__(self) -> "ClaudeClient":
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()

@@ -1,0 +1,167 @@
+//! The async client. One thread of the process drives every call and never enters Python; results go through a [`Mailbox`].
+
+use std::sync::Arc;
+
+use claude_code_api_client::{Client, Error, Request, TextStream, process::PerProcess};
+use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use tokio::{runtime::Runtime, sync::Mutex, task::AbortHandle};
+
+use crate::{
+    convert,
+    mailbox::{Mailbox, Outcome},
+    options::{Call, Options},
+    sync,
+};
+
+static RUNTIME: PerProcess<Runtime> = PerProcess::new();
+
+fn runtime() -> PyResult<Arc<Runtime>> {
+    let made = RUNTIME.get_or_try_make(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("claude-code-api")
+            .enable_all()
+            .build()
+    });
+    made.map_err(|error| PyRuntimeError::new_err(format!("cannot start the client's thread: {error}")))
+}
+
+/// A call that runs.
+#[pyclass(frozen, module = "claude_code_api._native")]
+pub(crate) struct Task(AbortHandle);
+
+#[pymethods]
+impl Task {
+    /// Drops the call: its connection is closed at once, and that stops the generation.
+    fn cancel(&self) {
+        self.0.abort();
+    }
+}
+
+fn spawn(
+    mailbox: &Mailbox,
+    id: u64,
+    work: impl Future<Output = Result<Outcome, Error>> + Send + 'static,
+) -> PyResult<Task> {
+    let slot = mailbox.inner();
+    let task = runtime()?.spawn(async move { slot.put(id, work.await) });
+    Ok(Task(task.abort_handle()))
+}
+
+/// The core of `AsyncClaudeClient`.
+#[pyclass(frozen, module = "claude_code_api._native")]
+pub(crate) struct AsyncCore {
+    client: Client,
+}
+
+#[pymethods]
+impl AsyncCore {
+    #[new]
+    fn new(py: Python<'_>, options: Options) -> PyResult<Self> {
+        Ok(Self { client: options.client(py)? })
+    }
+
+    fn complete(&self, mailbox: &Mailbox, id: u64, call: Call) -> PyResult<Task> {
+        let (client, request) = (self.client.clone(), call.request()?);
+        spawn(mailbox, id, async move { Ok(Outcome::Response(Box::new(client.complete(request).await?))) })
+    }
+
+    fn health(&self, mailbox: &Mailbox, id: u64) -> PyResult<Task> {
+        let client = self.client.clone();
+        spawn(mailbox, id, async move { Ok(Outcome::Health(Box::new(client.health().await?))) })
+    }
+
+    fn stream(&self, call: Call) -> PyResult<AsyncStreamCore> {
+        let state = Streaming::Waiting { client: self.client.clone(), request: Box::new(call.request()?) };
+        Ok(AsyncStreamCore { state: Arc::new(Mutex::new(state)) })
+    }
+
+    fn close(&self) -> PyResult<()> {
+        let _entered = runtime()?.enter();
+        self.client.close();
+        Ok(())
+    }
+}
+
+enum Streaming {
+    /// Not sent yet.
+    Waiting {
+        client: Client,
+        request: Box<Request>,
+    },
+    Running(Box<TextStream>),
+    /// Ended or closed, with what is known of the answer.
+    Ended(Box<sync::Outcome>),
+}
+
+/// The core of `AsyncStream`.
+#[pyclass(frozen, module = "claude_code_api._native")]
+pub(crate) struct AsyncStreamCore {
+    state: Arc<Mutex<Streaming>>,
+}
+
+#[pymethods]
+impl AsyncStreamCore {
+    /// Asks for the next text; None is the end.
+    fn next(&self, mailbox: &Mailbox, id: u64) -> PyResult<Task> {
+        let state = Arc::clone(&self.state);
+        spawn(mailbox, id, async move { Ok(Outcome::Text(next(&state).await?)) })
+    }
+
+    /// Stops the generation and closes the connection.
+    fn close(&self) -> PyResult<()> {
+        if let Ok(mut state) = self.state.try_lock() {
+            end(&mut state);
+            return Ok(());
+        }
+        // A read that was cancelled still holds it, for the moment that the runtime takes to drop it.
+        let state = Arc::clone(&self.state);
+        runtime()?.spawn(async move { end(&mut *state.lock().await) });
+        Ok(())
+    }
+
+    /// (text, id, model, response or None).
+    fn outcome<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(String, Option<String>, Option<String>, Option<Bound<'py, PyAny>>)> {
+        let Ok(state) = self.state.try_lock() else {
+            return Err(PyRuntimeError::new_err("the stream is being read; look at it between two texts"));
+        };
+        let outcome = match &*state {
+            Streaming::Waiting { .. } => sync::Outcome::default(),
+            Streaming::Running(stream) => sync::Outcome::of(stream),
+            Streaming::Ended(outcome) => (**outcome).clone(),
+        };
+        let response = outcome.response.map(|response| convert::response(py, &response)).transpose()?;
+        Ok((outcome.text, outcome.id, outcome.model, response))
+    }
+}
+
+async fn next(state: &Mutex<Streaming>) -> Result<Option<String>, Error> {
+    let mut state = state.lock().await;
+    if let Streaming::Waiting { client, request } = &*state {
+        *state = match client.stream((**request).clone()).await {
+            Ok(stream) => Streaming::Running(Box::new(stream)),
+            Err(error) => {
+                *state = Streaming::Ended(Box::default());
+                return Err(error);
+            }
+        };
+    }
+    let Streaming::Running(stream) = &mut *state else { return Ok(None) };
+    let next = stream.next().await.transpose();
+    if !matches!(next, Ok(Some(_))) {
+        end(&mut state);
+    }
+    next
+}
+
+fn end(state: &mut Streaming) {
+    let outcome = match state {
+        Streaming::Waiting { .. } => sync::Outcome::default(),
+        Streaming::Running(stream) => sync::Outcome::of(stream),
+        Streaming::Ended(_) => return,
+    };
+    *state = Streaming::Ended(Box::new(outcome));
+}

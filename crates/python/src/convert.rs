@@ -1,0 +1,105 @@
+//! Results of the Rust client as objects of the Python façade: its dataclasses, called with plain arguments.
+
+use claude_code_api_client::{CompleteResponse, Error, ErrorKind, Health, Usage};
+use pyo3::{
+    prelude::*,
+    sync::PyOnceLock,
+    types::{PyDict, PyString, PyType},
+};
+
+static RESPONSE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static USAGE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static CACHE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static FROM_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+const TYPES: &str = "claude_code_api._types";
+
+pub(crate) fn response<'py>(py: Python<'py>, response: &CompleteResponse) -> PyResult<Bound<'py, PyAny>> {
+    let cache = CACHE.import(py, TYPES, "Cache")?;
+    let cache = cache.call1((response.cache.creation_input_tokens, response.cache.read_input_tokens))?;
+    let route = response.route.as_ref().map(|route| {
+        let dict = PyDict::new(py);
+        dict.set_item("tier", &route.tier)?;
+        dict.set_item("reason", &route.reason)?;
+        Ok::<_, PyErr>(dict)
+    });
+    // In two halves, as tuples end at twelve.
+    let spec = (
+        &response.id,
+        &response.model,
+        &response.content,
+        usage(py, response.usage)?,
+        response.cost,
+        &response.project_id,
+        &response.model_id,
+        word(py, &response.stop_reason)?,
+        &response.backend,
+        response.cost_nanos,
+        cache,
+        route.transpose()?,
+    );
+    let more = PyDict::new(py);
+    if response.replayed {
+        more.set_item("replayed", true)?;
+    }
+    if let Some(tokens) = response.clamped_max_tokens {
+        more.set_item("clamped_max_tokens", tokens)?;
+    }
+    RESPONSE.import(py, TYPES, "Response")?.call(spec, Some(&more))
+}
+
+pub(crate) fn usage(py: Python<'_>, usage: Usage) -> PyResult<Bound<'_, PyAny>> {
+    USAGE.import(py, TYPES, "Usage")?.call1((usage.input_tokens, usage.output_tokens, usage.total_tokens))
+}
+
+pub(crate) fn health<'py>(py: Python<'py>, health: &Health) -> PyResult<Bound<'py, PyAny>> {
+    let services = PyDict::new(py);
+    for (name, service) in &health.services {
+        let one = PyDict::new(py);
+        one.set_item("status", word(py, &service.status)?)?;
+        if let Some(detail) = &service.detail {
+            one.set_item("detail", detail)?;
+        }
+        services.set_item(name, one)?;
+    }
+    let dict = PyDict::new(py);
+    dict.set_item("status", word(py, &health.status)?)?;
+    dict.set_item("version", &health.version)?;
+    dict.set_item("services", services)?;
+    Ok(dict.into_any())
+}
+
+/// The exception for an error. Which class it is, the façade knows.
+pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
+    let made = FROM_NATIVE.import(py, "claude_code_api._errors", "from_native").and_then(|from_native| {
+        let body = error.body().and_then(|body| serde_json::to_string(body).ok());
+        let kind = match error.kind() {
+            ErrorKind::Configuration => "configuration",
+            ErrorKind::Connection => "connection",
+            ErrorKind::Timeout => "timeout",
+            _ => "api",
+        };
+        from_native.call1((
+            kind,
+            error.to_string(),
+            error.code().map(claude_code_api_client::ErrorCode::as_str),
+            error.status(),
+            error.request_id(),
+            error.retry_after().map(|wait| wait.as_secs_f64()),
+            error.is_retryable(),
+            error.attempts(),
+            body,
+        ))
+    });
+    match made {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+/// An enum as it stands in JSON.
+pub(crate) fn word<'py>(py: Python<'py>, value: &impl serde::Serialize) -> PyResult<Bound<'py, PyString>> {
+    let value =
+        serde_json::to_value(value).map_err(|error| pyo3::exceptions::PyRuntimeError::new_err(error.to_string()))?;
+    Ok(PyString::new(py, value.as_str().unwrap_or_default()))
+}
