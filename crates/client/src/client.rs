@@ -64,8 +64,7 @@ impl Client {
         let attempt = || {
             let mut body = request.body.clone();
             async move {
-                let left = deadline.saturating_duration_since(Instant::now());
-                body.timeout = Some(left.saturating_sub(HEAD_START).max(left / 2).as_secs_f64());
+                body.timeout = Some(server_timeout(deadline.saturating_duration_since(Instant::now())));
                 transport::json(self.post("v1/complete", &body).await?).await
             }
         };
@@ -161,4 +160,10 @@ impl Client {
     fn timed_out(&self, message: String) -> Error {
         Error::new(ErrorKind::Timeout, message).at(self.base_url())
     }
+}
+
+/// Seconds that the service gets of what is `left`, to the millisecond.
+fn server_timeout(left: Duration) -> f64 {
+    let seconds = left.saturating_sub(HEAD_START).max(left / 2).as_secs_f64();
+    (seconds * 1e3).ceil() / 1e3
 }

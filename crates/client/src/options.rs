@@ -93,7 +93,7 @@ impl ClientBuilder {
             timeout,
             attempts_max: self.max_retries.unwrap_or(3).max(1),
             retry_delay: self.retry_delay.unwrap_or(Duration::from_secs(1)),
-            max_retry_after: self.max_retry_after.unwrap_or(Duration::from_secs(60)),
+            max_retry_after: self.max_retry_after.unwrap_or(Duration::from_mins(1)),
         }))
     }
 }

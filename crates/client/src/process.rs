@@ -48,9 +48,9 @@ impl<T> PerProcess<T> {
             return Ok(value);
         }
         let value = Arc::new(make()?);
-        let made = Arc::new(Owned { pid: std::process::id(), value: Some(Arc::clone(&value)) });
+        let offered = Arc::new(Owned { pid: std::process::id(), value: Some(Arc::clone(&value)) });
         let before = self.slot.load();
-        let previous = self.slot.compare_and_swap(&before, Some(made));
+        let previous = self.slot.compare_and_swap(&before, Some(offered));
         let lost = match (&*previous, &*before) {
             (Some(previous), Some(before)) => !Arc::ptr_eq(previous, before),
             (None, None) => false,

@@ -76,10 +76,12 @@ impl AsyncCore {
         Ok(AsyncStreamCore { state: Arc::new(Mutex::new(state)) })
     }
 
-    fn close(&self) -> PyResult<()> {
-        let _entered = runtime()?.enter();
-        self.client.close();
-        Ok(())
+    fn close(&self) {
+        // Without a runtime there are no connections either.
+        if let Some(runtime) = RUNTIME.get() {
+            let _entered = runtime.enter();
+            self.client.close();
+        }
     }
 }
 
@@ -93,6 +95,9 @@ enum Streaming {
     /// Ended or closed, with what is known of the answer.
     Ended(Box<sync::Outcome>),
 }
+
+/// Text, id, model and response of a stream, as far as they are known.
+type Known<'py> = (String, Option<String>, Option<String>, Option<Bound<'py, PyAny>>);
 
 /// The core of `AsyncStream`.
 #[pyclass(frozen, module = "claude_code_api._native")]
@@ -121,10 +126,7 @@ impl AsyncStreamCore {
     }
 
     /// (text, id, model, response or None).
-    fn outcome<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(String, Option<String>, Option<String>, Option<Bound<'py, PyAny>>)> {
+    fn outcome<'py>(&self, py: Python<'py>) -> PyResult<Known<'py>> {
         let Ok(state) = self.state.try_lock() else {
             return Err(PyRuntimeError::new_err("the stream is being read; look at it between two texts"));
         };

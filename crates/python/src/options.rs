@@ -87,5 +87,5 @@ fn message((role, content): (String, String)) -> PyResult<Message> {
 
 /// The façade has refused what is not above 0; what is beyond all use means "as long as it takes".
 fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(Duration::from_secs(10 * 365 * 86_400))
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(Duration::from_hours(10 * 365 * 24))
 }

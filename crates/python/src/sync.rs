@@ -54,7 +54,7 @@ fn unless_interrupted<T: Send>(
     let mut raised = None;
     let result = py.detach(|| {
         work(&mut || {
-            raised = Python::attach(|py| py.check_signals()).err();
+            raised = Python::attach(Python::check_signals).err();
             raised.is_some()
         })
     });

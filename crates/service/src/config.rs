@@ -18,7 +18,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Where to listen: HOST:PORT. `localhost` means 127.0.0.1, and ::1 where it exists; port 0 takes a free one
+    /// Where to listen. `localhost` means 127.0.0.1, and the same of IPv6 where it exists; port 0 takes a free one
     /// [default: localhost:8080]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_LISTEN", value_name = "HOST:PORT")]
     pub listen: Option<String>,
@@ -196,6 +196,7 @@ pub enum ConfigError {
 }
 
 /// The folder that `data_dir` defaults to: the platform's place for a user's data.
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
 pub fn data_dir_default() -> PathBuf {
     let from = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     from("XDG_DATA_HOME")

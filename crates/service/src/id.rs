@@ -1,4 +1,4 @@
-//! Ids: text, a prefix that says of what, and a UUIDv7, so that they sort by time.
+//! Ids: text, a prefix that says of what, and a UUID of version 7, so that they sort by time.
 
 use uuid::Uuid;
 

@@ -103,6 +103,7 @@ impl Connections {
             .header_read_timeout(HEAD_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
         let watched = self.graceful.watch(connection);
+        #[expect(clippy::disallowed_methods, reason = "`graceful` waits for connections")]
         tokio::spawn(async move {
             let _permit = permit;
             // How a connection ends is the client's affair.

@@ -1,5 +1,7 @@
 """What both clients do with their arguments before the native core sees them."""
 
+from __future__ import annotations
+
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 # One text, or a conversation: [{"role": "user", "content": "..."}, ...], the user's turn last.

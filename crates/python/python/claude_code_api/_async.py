@@ -1,5 +1,7 @@
 """The asyncio client."""
 
+from __future__ import annotations
+
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Type
 
@@ -15,13 +17,13 @@ if TYPE_CHECKING:
 class _Desk:
     """One event loop's mailbox, and the futures that wait for what comes into it."""
 
-    def __init__(self, loop: "asyncio.AbstractEventLoop") -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.mailbox = Mailbox()
-        self._waiting: "Dict[int, asyncio.Future[Any]]" = {}
+        self._waiting: Dict[int, asyncio.Future[Any]] = {}
         self._last_id = 0
         loop.add_reader(self.mailbox.fileno(), self._sort)
 
-    async def run(self, loop: "asyncio.AbstractEventLoop", begin: Callable[[Mailbox, int], Task]) -> Any:
+    async def run(self, loop: asyncio.AbstractEventLoop, begin: Callable[[Mailbox, int], Task]) -> Any:
         self._last_id += 1
         task_id, future = self._last_id, loop.create_future()
         self._waiting[task_id] = future
@@ -76,7 +78,7 @@ class AsyncStream:
     def __init__(self, core: AsyncStreamCore) -> None:
         self._core = core
 
-    def __aiter__(self) -> "AsyncStream":
+    def __aiter__(self) -> AsyncStream:
         return self
 
     async def __anext__(self) -> str:
@@ -89,7 +91,7 @@ class AsyncStream:
             raise StopAsyncIteration
         return str(text)
 
-    async def __aenter__(self) -> "AsyncStream":
+    async def __aenter__(self) -> AsyncStream:
         return self
 
     async def __aexit__(
@@ -237,7 +239,7 @@ class AsyncClaudeClient:
             raise RuntimeError("this client is closed; make another one")
         return self._core
 
-    async def __aenter__(self) -> "AsyncClaudeClient":
+    async def __aenter__(self) -> AsyncClaudeClient:
         return self
 
     async def __aexit__(

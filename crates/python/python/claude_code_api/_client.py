@@ -1,5 +1,7 @@
 """The blocking client."""
 
+from __future__ import annotations
+
 from types import TracebackType
 from typing import Any, Dict, Optional, Sequence, Type
 
@@ -105,7 +107,7 @@ class ClaudeClient:
             raise RuntimeError("this client is closed; make another one")
         return self._core
 
-    def __enter__(self) -> "ClaudeClient":
+    def __enter__(self) -> ClaudeClient:
         return self
 
     def __exit__(

@@ -11,6 +11,8 @@
     └── ServerError
 """
 
+from __future__ import annotations
+
 import builtins
 from typing import Any, Dict, Optional, Tuple, Type
 

@@ -1,5 +1,7 @@
 """What goes in and what comes out: plain data."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Dict, List, Optional, Union

@@ -9,6 +9,7 @@ use super::{CallFailure, relay::End, reserve::Reservation, route::Routed};
 use crate::money::Nanos;
 
 /// Closes the reservation. Consuming it is what makes "exactly once" hold.
+#[expect(clippy::needless_pass_by_value, reason = "a reservation that is used up cannot be settled twice")]
 pub(super) fn close(reservation: Reservation, routed: Routed, end: End) -> Result<CompleteResponse, CallFailure> {
     let End { result, seen } = end;
     // The embedded model is the only backend so far, and it costs nothing.

@@ -14,7 +14,7 @@ use serde_json::error::Category;
 use super::error::ApiError;
 
 /// How long a client may take to send a body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How much of a body that is too large is read and thrown away, so that its sender comes to read the answer.
 const DISCARD_BYTES_MAX: usize = 64 << 20;

@@ -25,7 +25,7 @@ const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 
 /// Complete a prompt.
 ///
-/// With `"stream": true` the answer is a stream of server-sent events: `start` (id, model, model_id), `delta` (text), then
+/// With `"stream": true` the answer is a stream of server-sent events: `start` (`id`, `model`, `model_id`), `delta` (`text`), then
 /// exactly one `done` (the whole response object) or `error` (the error envelope). Comments keep it alive, `queued` ones
 /// while the call waits.
 #[utoipa::path(

@@ -71,10 +71,14 @@ impl ApiError {
         response.headers_mut().insert(HeaderName::from_static(SHOULD_RETRY), should_retry);
         if let Some(wait) = self.retry_after {
             // The header takes whole seconds; rounded up, so that who obeys it does not come too early.
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_f64().ceil() as u64));
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         response
     }
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// Carries the error to the outermost layer, which knows the request's id.

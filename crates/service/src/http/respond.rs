@@ -93,13 +93,14 @@ impl EventStream {
         if self.ended {
             return None;
         }
-        let update = match self.first.take() {
-            Some(update) => update,
-            None => tokio::select! {
+        let update = if let Some(update) = self.first.take() {
+            update
+        } else {
+            tokio::select! {
                 biased;
                 update = next(&mut self.updates) => update,
                 _ = self.heartbeat.tick() => return Some(sse::comment(self.heartbeat_text).into()),
-            },
+            }
         };
         let mut text = self.frame(update);
         while !self.ended

@@ -116,8 +116,8 @@ pub fn is_intact(path: &Path) -> io::Result<bool> {
             read => hash.update(&buffer[..read]),
         }
     }
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(hex == MODEL_SHA256)
+    let published = (0..MODEL_SHA256.len()).step_by(2).map(|at| u8::from_str_radix(&MODEL_SHA256[at..at + 2], 16));
+    Ok(published.eq(hash.finalize().iter().copied().map(Ok)))
 }
 
 pub(super) fn model_id(path: &Path) -> String {

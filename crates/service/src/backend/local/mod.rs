@@ -131,7 +131,7 @@ impl Backend for Local {
             let (events, reader) = mpsc::unbounded_channel();
             let full = if max_tokens <= room { StopReason::MaxTokens } else { StopReason::ModelContextWindowExceeded };
             let job = slot::Job { model_id, prompt: tokens, tokens_max: max_tokens.min(room), full, sampling, events };
-            self.queue().push(job).map_err(|refused| unspent(self.reason(refused)))?;
+            self.queue().push(job).map_err(|refused| unspent(self.reason(&refused)))?;
             Ok(Box::pin(Received(reader)) as Events)
         })
     }
@@ -170,8 +170,8 @@ impl Local {
         Reason::Invalid { field: "prompt", message }
     }
 
-    fn reason(&self, refused: queue::Refused) -> Reason {
-        match refused {
+    fn reason(&self, refused: &queue::Refused) -> Reason {
+        match *refused {
             queue::Refused::Closed => Reason::Broken { message: "the embedded model has ended".into() },
             queue::Refused::Full { waiting } => Reason::Overloaded { retry_after: self.retry_after(waiting) },
         }
@@ -181,7 +181,7 @@ impl Local {
     fn retry_after(&self, waiting: usize) -> Duration {
         let call_ms = self.busy.call_ms.load(Ordering::Relaxed);
         let rounds = (waiting as u64).div_ceil(2 * u64::from(self.slots));
-        Duration::from_millis(call_ms * rounds).clamp(Duration::from_secs(1), Duration::from_secs(60))
+        Duration::from_millis(call_ms * rounds).clamp(Duration::from_secs(1), Duration::from_mins(1))
     }
 }
 

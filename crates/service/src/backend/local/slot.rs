@@ -157,9 +157,7 @@ fn sampler(sampling: &Sampling, model: &LlamaModel) -> LlamaSampler {
         return LlamaSampler::chain_simple([penalties, LlamaSampler::greedy()]);
     }
     let top_p = sampling.top_p.unwrap_or(TOP_P_DEFAULT) as f32;
-    let seed = sampling.seed.unwrap_or_else(|| {
-        uuid::Uuid::now_v7().as_fields().3[4..].iter().fold(0, |seed, byte| seed << 8 | u32::from(*byte))
-    });
+    let seed = sampling.seed.unwrap_or_else(random_seed);
     LlamaSampler::chain_simple([
         penalties,
         LlamaSampler::top_k(TOP_K),
@@ -167,4 +165,10 @@ fn sampler(sampling: &Sampling, model: &LlamaModel) -> LlamaSampler {
         LlamaSampler::temp(temperature),
         LlamaSampler::dist(seed),
     ])
+}
+
+/// The end of a UUID of version 7 is random.
+fn random_seed() -> u32 {
+    let [.., a, b, c, d] = uuid::Uuid::now_v7().into_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }

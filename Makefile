@@ -1,0 +1,15 @@
+.PHONY: help demo test check bench-local fmt
+help: ## What there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+demo: ## From a fresh checkout to an answer: install what is missing, build, start, call
+	@scripts/demo.sh
+test: ## Everything that proves the project, from nothing
+	@scripts/test.sh
+check: ## The inner loop: compiles, lints, unit tests; no model, no service
+	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@cargo test --quiet --lib -p claude-code-api-wire -p claude-code-api-client -p claude-code-api-service
+	@cargo test --quiet --test sse -p claude-code-api-wire
+bench-local: ## Tokens per second of the embedded model at 1, 4 and 16 streams
+	@cargo run --release --locked -p claude-code-api-testkit --bin bench-local
+fmt: ## Format
+	@cargo fmt --all

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Everything that proves the project, from nothing. Prints at its end what took how long.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+times=()
+run() {
+  local name=$1 begun=$SECONDS
+  shift
+  printf '\n\033[1m==> %s\033[0m\n' "$name"
+  "$@"
+  times+=("$(printf '%5d s  %s' $((SECONDS - begun)) "$name")")
+}
+rust_tests() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --locked --no-fail-fast
+    cargo test --locked --doc --quiet
+  else
+    cargo test --locked --no-fail-fast
+  fi
+}
+python_tests() {
+  "$target/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r crates/python/requirements-test.txt
+  "$target/venv/bin/python" -m pytest -q -p no:cacheprovider crates/python/tests
+}
+
+run "What building needs" scripts/setup.sh
+run "Build" scripts/build.sh
+run "Format" cargo fmt --all --check
+run "Lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+run "Rust tests" rust_tests
+run "Python tests" python_tests
+run "Demo" scripts/demo.sh
+
+printf '\nWhere the time went:\n'
+printf '%s\n' "${times[@]}"
