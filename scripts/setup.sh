@@ -8,6 +8,7 @@ fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 command -v cargo >/dev/null || fail "cargo is missing; install Rust $wanted or later from https://rustup.rs, then run this again"
+cargo --version >/dev/null 2>&1 || fail "cargo does not run; \`rustup default stable\` gives it a toolchain"
 found=$(cargo --version | sed 's/^cargo \([0-9.]*\).*/\1/')
 [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
   fail "cargo $found is too old; this needs $wanted or later: run \`rustup update stable\`"

@@ -54,7 +54,9 @@ fn unless_interrupted<T: Send>(
     let mut raised = None;
     let result = py.detach(|| {
         work(&mut || {
-            raised = Python::attach(Python::check_signals).err();
+            #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
+            let checked = Python::attach(|py| py.check_signals());
+            raised = checked.err();
             raised.is_some()
         })
     });

@@ -1,12 +1,15 @@
 //! The service as a value: its backends, its running calls, and how it ends. Tasks are spawned through it, so that shutdown
 //! can wait for them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use claude_code_api_wire::{Health, HealthStatus, ServiceStatus};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{backend::Backend, call::OpenReservations, config::Limits};
+use crate::{backend::Backend, config::Limits};
 
 /// Everything that requests share.
 pub struct App {
@@ -89,5 +92,31 @@ impl App {
     /// Ends when running calls are to end.
     pub(crate) async fn cut_off(&self) {
         self.cut_off.cancelled().await;
+    }
+}
+
+/// How many calls have a place in the books that is not settled yet.
+#[derive(Clone, Debug, Default)]
+pub struct OpenReservations(Arc<AtomicUsize>);
+
+impl OpenReservations {
+    /// The number.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// One more, until what this returns is dropped.
+    pub(crate) fn open(&self) -> OpenReservation {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        OpenReservation(self.clone())
+    }
+}
+
+/// One of the open reservations.
+pub(crate) struct OpenReservation(OpenReservations);
+
+impl Drop for OpenReservation {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

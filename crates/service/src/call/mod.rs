@@ -20,7 +20,6 @@ mod route;
 mod settle;
 
 pub use failure::CallFailure;
-pub use reserve::OpenReservations;
 
 /// Who calls, as authentication found out.
 #[derive(Clone, Debug)]
