@@ -72,11 +72,11 @@ impl Complete {
             request = request.project_id(project);
         }
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&client.complete(request)?)?);
+            writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&client.complete(request)?)?)?;
         } else if io::stdout().is_terminal() {
             show_as_it_comes(&client, request)?;
         } else {
-            println!("{}", client.complete(request)?.content);
+            writeln!(io::stdout(), "{}", client.complete(request)?.content)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,6 +1,6 @@
 //! `claude-code-api`: serves prompts on Claude, and calls such a service.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -66,6 +66,12 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
+        // Who reads our output has had enough of it, as `head` has.
+        Err(error)
+            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
+    net::SocketAddr,
     path::Path,
     process::ExitCode,
     sync::Arc,
@@ -41,18 +42,26 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
     let backend = backend(&config)?;
     let app = App::new(vec![backend], config.limits);
     let address = listeners.address()?;
-    println!("Claude Code API {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    println!(
-        "Answers come from the small model embedded in this program: good for trying things out, free, and often wrong."
-    );
-    println!("No Claude backend is configured, as this version has none yet.");
-    println!(
-        "Try it:  curl http://{address}/v1/complete -H 'content-type: application/json' -d '{{\"prompt\": \"Hello\"}}'"
-    );
-    println!("Read on: http://{address}/docs");
+    // Who started the service may have stopped reading; that is no reason to stop serving.
+    let _ = show_banner(address);
     serve(app, listeners, told_to_stop()?).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_banner(address: SocketAddr) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "Claude Code API {} listens on http://{address}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(
+        out,
+        "Answers come from the small model embedded in this program: good for trying things out, free, and often wrong."
+    )?;
+    writeln!(out, "No Claude backend is configured, as this version has none yet.")?;
+    writeln!(
+        out,
+        "Try it:  curl http://{address}/v1/complete -H 'content-type: application/json' -d '{{\"prompt\": \"Hello\"}}'"
+    )?;
+    writeln!(out, "Read on: http://{address}/docs")
 }
 
 #[cfg(feature = "local")]

@@ -90,12 +90,15 @@ pub(crate) async fn json<T: DeserializeOwned>(response: Response) -> Result<T, E
 }
 
 pub(crate) fn connection_error(error: &reqwest::Error, url: &Url) -> Error {
-    let cause = std::iter::successors(error.source(), |cause| (*cause).source()).last();
-    let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
-    let message = if error.is_connect() {
-        format!("cannot connect to the service: {cause}; is `claude-code-api serve` running there?")
-    } else {
-        format!("the connection broke: {cause}")
+    let causes = || std::iter::successors(error.source(), |cause| (*cause).source());
+    let cause = causes().last().map_or_else(|| error.to_string(), ToString::to_string);
+    let refused = causes().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    });
+    let message = match (error.is_connect(), refused) {
+        (true, true) => format!("cannot connect to the service: {cause}; is `claude-code-api serve` running there?"),
+        (true, false) => format!("cannot connect to the service: {cause}"),
+        (false, _) => format!("the connection broke: {cause}"),
     };
     Error::new(ErrorKind::Connection, message).at(url.as_str())
 }

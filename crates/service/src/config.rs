@@ -6,6 +6,7 @@
 use std::{
     fmt::Debug,
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -176,12 +177,14 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// The file is not what it should be.
-    #[error("the configuration file {path} is wrong: {error}")]
+    #[error("the configuration file {path} is wrong in line {line}: {problem}")]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        error: toml::de::Error,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
     },
     /// A value is out of range.
     #[error("{name} (from {origin}) {problem}")]
@@ -221,8 +224,15 @@ impl Config {
 fn read(path: &Path) -> Result<Settings, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-    toml::from_str(&text).map_err(|error| ConfigError::Malformed { path: path.to_owned(), error })
+    toml::from_str(&text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+        ConfigError::Malformed { path: path.to_owned(), line, problem: error.message().replace('\n', " ") }
+    })
 }
+
+/// As many sequences as llama.cpp keeps apart in one context.
+const LOCAL_SLOTS_MAX: u32 = 64;
 
 struct Layers<'a> {
     matches: Option<&'a ArgMatches>,
@@ -244,31 +254,51 @@ impl Layers<'_> {
                     let seconds = self.pick("drain_timeout", given.drain_timeout, file.drain_timeout, || 30.0);
                     self.checked("drain_timeout", drain_timeout(seconds))?
                 },
-                body_bytes_max: self
-                    .positive("body_bytes_max", given.body_bytes_max, file.body_bytes_max, || 16 << 20)?,
-                connections_max: self.positive(
+                body_bytes_max: self.within(
+                    "body_bytes_max",
+                    given.body_bytes_max,
+                    file.body_bytes_max,
+                    || 16 << 20,
+                    1..=1 << 30,
+                )?,
+                connections_max: self.within(
                     "connections_max",
                     given.connections_max,
                     file.connections_max,
                     || 4096,
+                    1..=1_000_000,
                 )?,
             },
             local: Local {
                 model_path: self.pick_optional("model_path", given.model_path, file.model_path),
-                threads: self.positive("local_threads", given.local_threads, file.local_threads, threads_default)?,
-                slots: self.positive("local_slots", given.local_slots, file.local_slots, || 16)?,
-                queue_max: self.positive("local_queue_max", given.local_queue_max, file.local_queue_max, || 64)?,
-                cache_tokens: self.positive(
+                threads: self.within(
+                    "local_threads",
+                    given.local_threads,
+                    file.local_threads,
+                    threads_default,
+                    1..=256,
+                )?,
+                slots: self.within("local_slots", given.local_slots, file.local_slots, || 16, 1..=LOCAL_SLOTS_MAX)?,
+                queue_max: self.within(
+                    "local_queue_max",
+                    given.local_queue_max,
+                    file.local_queue_max,
+                    || 64,
+                    1..=1_000_000,
+                )?,
+                cache_tokens: self.within(
                     "local_cache_tokens",
                     given.local_cache_tokens,
                     file.local_cache_tokens,
                     || 16_384,
+                    256..=1 << 20,
                 )?,
-                max_tokens_default: self.positive(
+                max_tokens_default: self.within(
                     "local_max_tokens_default",
                     given.local_max_tokens_default,
                     file.local_max_tokens_default,
                     || 256,
+                    1..=1_000_000,
                 )?,
             },
             log: self.pick("log", given.log, file.log, || "info".to_owned()),
@@ -299,16 +329,21 @@ impl Layers<'_> {
         self.pick(name, given.map(Some), file.map(Some), || None)
     }
 
-    fn positive<T: Debug + Default + PartialEq>(
+    fn within<T: Debug + PartialOrd>(
         &mut self,
         name: &'static str,
         given: Option<T>,
         file: Option<T>,
         default: impl FnOnce() -> T,
+        range: RangeInclusive<T>,
     ) -> Result<T, ConfigError> {
         let value = self.pick(name, given, file, default);
-        let positive = if value == T::default() { Err("takes a number above 0".to_owned()) } else { Ok(value) };
-        self.checked(name, positive)
+        let within = if range.contains(&value) {
+            Ok(value)
+        } else {
+            Err(format!("takes {:?} to {:?}; it was {value:?}", range.start(), range.end()))
+        };
+        self.checked(name, within)
     }
 
     fn checked<T>(&self, name: &'static str, result: Result<T, String>) -> Result<T, ConfigError> {
@@ -379,6 +414,6 @@ mod tests {
     fn a_value_out_of_range_is_named_with_its_origin() {
         let zero = Settings { local_slots: Some(0), ..Settings::default() };
         let error = Config::from_settings(zero).expect_err("no slots").to_string();
-        assert_eq!(error, "local_slots (from command line) takes a number above 0");
+        assert_eq!(error, "local_slots (from command line) takes 1 to 64; it was 0");
     }
 }

@@ -129,16 +129,24 @@ async fn back_off(error: &io::Error) {
 async fn drain(app: &App, graceful: GracefulShutdown) {
     app.begin_drain();
     tracing::info!(open_calls = app.open_reservations().count(), "draining");
-    let mut ended = pin!(async {
-        graceful.shutdown().await;
-        app.drained().await;
-    });
-    if tokio::time::timeout(app.limits().drain_timeout, &mut ended).await.is_ok() {
-        return;
+    let mut connections = pin!(graceful.shutdown());
+    let mut all_closed = false;
+    tokio::select! {
+        () = &mut connections => all_closed = true,
+        () = app.drained() => {}
+        () = tokio::time::sleep(app.limits().drain_timeout) => {
+            tracing::warn!(open_calls = app.open_reservations().count(), "the time to drain is over; ending what still runs");
+            app.cut_off_calls();
+        }
     }
-    tracing::warn!(open_calls = app.open_reservations().count(), "the time to drain is over; ending what still runs");
-    app.cut_off_calls();
-    if tokio::time::timeout(FLUSH_TIMEOUT, ended).await.is_err() {
-        tracing::warn!("closing connections whose clients do not read");
+    // What is left is to be sent, and settled. A connection on which half a request has come is not waited for any longer.
+    let rest = async {
+        if !all_closed {
+            connections.await;
+        }
+        app.drained().await;
+    };
+    if tokio::time::timeout(FLUSH_TIMEOUT, rest).await.is_err() {
+        tracing::info!("closing connections whose clients neither send nor read");
     }
 }

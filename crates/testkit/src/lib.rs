@@ -1,1 +1,23 @@
-//! x
+//! The kit of the black-box suite: a [`TestServer`] that checks the world when it is dropped, the real binary as a
+//! [`Program`], and a [`Caller`] that holds every answer against the contract.
+//!
+//! It knows the service only as its users do: over a socket, or by its command line. What it adds to that is a look at
+//! what a call leaves behind.
+#![allow(clippy::missing_panics_doc, reason = "a test helper fails by panicking, and says why when it does")]
+
+mod answer;
+mod caller;
+mod log;
+mod program;
+mod raw;
+mod server;
+mod stream;
+mod wait;
+
+pub use answer::Answer;
+pub use caller::{Caller, json_of, send};
+pub use program::{Ended, Program, model_file, run};
+pub use raw::Raw;
+pub use server::TestServer;
+pub use stream::{Event, Events, Transcript};
+pub use wait::{BOUND, in_time, until};

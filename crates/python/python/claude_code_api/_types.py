@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 
 class Model(str, Enum):
@@ -19,8 +19,23 @@ class Model(str, Enum):
         return self.value
 
 
-@dataclass
-class Usage:
+class _Record:
+    """What ``@dataclass`` would write for each class anew: as it does so by compiling source, that is half of the import."""
+
+    __dataclass_fields__: Dict[str, Any]
+
+    def __repr__(self) -> str:
+        values = (f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__)
+        return f"{type(self).__name__}({', '.join(values)})"
+
+    def __eq__(self, other: object) -> bool:
+        return self.__dict__ == other.__dict__ if type(other) is type(self) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(repr=False, eq=False)
+class Usage(_Record):
     """Tokens of a call. A budget counts ``total_tokens``."""
 
     input_tokens: int
@@ -28,16 +43,16 @@ class Usage:
     total_tokens: int
 
 
-@dataclass
-class Cache:
+@dataclass(repr=False, eq=False)
+class Cache(_Record):
     """Input tokens that went through the prompt cache; part of ``Usage.input_tokens``."""
 
     creation_input_tokens: int = 0
     read_input_tokens: int = 0
 
 
-@dataclass
-class Response:
+@dataclass(repr=False, eq=False)
+class Response(_Record):
     """The answer to one prompt."""
 
     id: str
@@ -58,8 +73,8 @@ class Response:
     clamped_max_tokens: Optional[int] = None
 
 
-@dataclass
-class BatchResult:
+@dataclass(repr=False, eq=False)
+class BatchResult(_Record):
     """What became of one prompt of a batch."""
 
     id: Optional[str]
@@ -71,8 +86,8 @@ class BatchResult:
     error: Optional[str]
 
 
-@dataclass
-class BatchResponse:
+@dataclass(repr=False, eq=False)
+class BatchResponse(_Record):
     """What became of a batch; results in the order of the prompts."""
 
     total: int
@@ -83,8 +98,8 @@ class BatchResponse:
     total_tokens: int
 
 
-@dataclass
-class UsageStats:
+@dataclass(repr=False, eq=False)
+class UsageStats(_Record):
     """What a project has used in a period."""
 
     project_id: str

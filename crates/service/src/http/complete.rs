@@ -1,6 +1,6 @@
 //! `POST /v1/complete`, the native dialect. Step 2 of 7: a body becomes a request that cannot be wrong.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -8,6 +8,7 @@ use axum::{
     response::Response,
 };
 use claude_code_api_wire::{CompleteRequest, CompleteResponse, ErrorEnvelope, Message, Role};
+use serde::Serialize;
 
 use super::{body, error::ApiError, respond};
 use crate::{
@@ -59,11 +60,15 @@ fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
         max_tokens: body.max_tokens.map(|count| within("max_tokens", count, 1..=1_000_000)).transpose()?,
         sampling: Sampling {
             temperature: body.temperature.map(|value| within("temperature", value, 0.0..=1.0)).transpose()?,
-            top_p: body.top_p.map(|value| within("top_p", value, f64::MIN_POSITIVE..=1.0)).transpose()?,
+            top_p: body.top_p.map(|value| above_zero("top_p", value, 1.0)).transpose()?,
             seed: body.seed,
             stop_sequences: stop_sequences(body.stop_sequences.unwrap_or_default())?,
         },
-        timeout: timeout(body.timeout.unwrap_or(TIMEOUT_DEFAULT_S))?,
+        timeout: Duration::from_secs_f64(above_zero(
+            "timeout",
+            body.timeout.unwrap_or(TIMEOUT_DEFAULT_S),
+            TIMEOUT_MAX_S,
+        )?),
     })
 }
 
@@ -100,21 +105,24 @@ fn stop_sequences(texts: Vec<String>) -> Result<Vec<String>, ApiError> {
     Err(ApiError::invalid("stop_sequences", message))
 }
 
-fn timeout(seconds: f64) -> Result<Duration, ApiError> {
-    if seconds > 0.0 && seconds <= TIMEOUT_MAX_S {
-        return Ok(Duration::from_secs_f64(seconds));
-    }
-    let message = format!("timeout: takes seconds above 0, at most {TIMEOUT_MAX_S}; it was {seconds}");
-    Err(ApiError::invalid("timeout", message))
-}
-
-fn within<T>(field: &str, value: T, range: std::ops::RangeInclusive<T>) -> Result<T, ApiError>
-where
-    T: PartialOrd + std::fmt::Display,
-{
+fn within<T: PartialOrd + Serialize>(field: &str, value: T, range: RangeInclusive<T>) -> Result<T, ApiError> {
     if range.contains(&value) {
         return Ok(value);
     }
-    let message = format!("{field}: takes {} to {}; it was {value}", range.start(), range.end());
-    Err(ApiError::invalid(field, message))
+    let (least, most, value) = (number(range.start()), number(range.end()), number(&value));
+    Err(ApiError::invalid(field, format!("{field}: takes {least} to {most}; it was {value}")))
+}
+
+fn above_zero(field: &str, value: f64, most: f64) -> Result<f64, ApiError> {
+    if value > 0.0 && value <= most {
+        return Ok(value);
+    }
+    let (most, value) = (number(&most), number(&value));
+    Err(ApiError::invalid(field, format!("{field}: takes a number above 0, at most {most}; it was {value}")))
+}
+
+/// A number for people: `1` and not `1.0`, `1e300` and not its three hundred digits.
+fn number(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("numbers serialize");
+    json.strip_suffix(".0").map_or_else(|| json.clone(), str::to_owned)
 }

@@ -1,0 +1,101 @@
+//! One who calls the service over HTTP, with a plain client: no retries, no policy, so that a test sees what was sent.
+
+use std::{sync::OnceLock, time::Duration};
+
+use http::Method;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use crate::{Answer, Events};
+
+/// No call of a test takes longer: a service that hangs fails a test, and does not hang it.
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A plain HTTP client of one service. Clones share its connections.
+#[derive(Clone)]
+pub struct Caller {
+    http: reqwest::Client,
+    base_url: String,
+}
+
+impl Caller {
+    /// A caller of the service at `base_url`.
+    pub fn new(base_url: impl Into<String>) -> Self {
+        Self { http: http_client(), base_url: base_url.into() }
+    }
+
+    /// A request that is not sent yet.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base_url))
+    }
+
+    /// `GET path`.
+    pub async fn get(&self, path: &str) -> Answer {
+        answered(self.request(Method::GET, path)).await
+    }
+
+    /// `POST path` with a body that says that it is JSON.
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        answered(json_of(self.request(Method::POST, path), body)).await
+    }
+
+    /// `POST /v1/complete`.
+    pub async fn complete(&self, request: Value) -> Answer {
+        self.post("/v1/complete", request.to_string()).await
+    }
+
+    /// `POST /v1/complete` where there may be nobody to answer.
+    pub async fn try_complete(&self, request: Value) -> reqwest::Result<Answer> {
+        send(json_of(self.request(Method::POST, "/v1/complete"), request.to_string())).await
+    }
+
+    /// `POST /v1/complete` as a stream, or the answer when that is none.
+    pub async fn try_stream(&self, mut request: Value) -> Result<Events, Answer> {
+        request["stream"] = json!(true);
+        let sent = json_of(self.request(Method::POST, "/v1/complete"), request.to_string()).send().await;
+        let response = sent.unwrap_or_else(|error| panic!("no answer: {error:?}"));
+        let content_type = response.headers().get("content-type").map(|value| value.as_bytes().to_owned());
+        if content_type.as_deref() != Some(b"text/event-stream") {
+            return Err(read(response).await.unwrap_or_else(|error| panic!("no whole answer: {error:?}")));
+        }
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert!(response.headers().contains_key("request-id"));
+        Ok(Events::new(response))
+    }
+
+    /// `POST /v1/complete` as a stream.
+    pub async fn stream(&self, request: Value) -> Events {
+        self.try_stream(request).await.unwrap_or_else(|answer| panic!("no stream: {answer:?}"))
+    }
+}
+
+/// The request with a body that says that it is JSON.
+pub fn json_of(request: RequestBuilder, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    request.header("content-type", "application/json").body(body)
+}
+
+/// Sends the request and reads the whole answer.
+pub async fn send(request: RequestBuilder) -> reqwest::Result<Answer> {
+    read(request.send().await?).await
+}
+
+async fn answered(request: RequestBuilder) -> Answer {
+    send(request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
+}
+
+async fn read(response: reqwest::Response) -> reqwest::Result<Answer> {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.bytes().await?;
+    let body = String::from_utf8(body.to_vec()).expect("the service answers in UTF-8");
+    Ok(Answer { status, headers, body })
+}
+
+fn http_client() -> reqwest::Client {
+    static PROVIDER: OnceLock<()> = OnceLock::new();
+    PROVIDER.get_or_init(|| {
+        // The client under test may have been first; either provider will do, as nothing here is https.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::builder().no_proxy().timeout(CALL_TIMEOUT).build().expect("a plain client")
+}

@@ -1,0 +1,125 @@
+//! The real binary, as an operator runs it: flags in, lines and an exit code out. `cargo build` builds it; it is
+//! looked for beside the test that runs.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use claude_code_api_service::{backend::local, config::data_dir_default};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
+
+use crate::{Caller, in_time};
+
+/// How long the program may take to start: it hashes and loads the model.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The file of the embedded model, which has to be installed.
+pub fn model_file() -> PathBuf {
+    let data_dir = data_dir_default();
+    let path = local::model_path(None, &data_dir, &data_dir);
+    assert!(path.exists(), "there is no model file at {}; run `claude-code-api model install`", path.display());
+    path
+}
+
+/// A run of the program that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// What it said on standard output.
+    pub stdout: String,
+    /// What it said on standard error.
+    pub stderr: String,
+}
+
+/// Runs the program to its end, with these arguments and this environment and no other.
+pub async fn run<A: Into<OsString>>(args: impl IntoIterator<Item = A>, environment: &[(&str, &str)]) -> Ended {
+    let mut command = command();
+    command.args(args.into_iter().map(Into::into)).envs(environment.iter().copied());
+    let output = in_time("the program ends", START_TIMEOUT, command.output()).await.expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("the program speaks UTF-8");
+    Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+fn command() -> Command {
+    let own = std::env::current_exe().expect("a test knows where it is");
+    // Tests are in target/<profile>/deps, the program and benchmarks in target/<profile>.
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("claude-code-api")).find(|path| path.exists());
+    let path =
+        found.unwrap_or_else(|| panic!("there is no claude-code-api beside {}; run `cargo build`", own.display()));
+    let mut command = Command::new(path);
+    // Nothing of the developer's environment may decide a test.
+    command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// A running `claude-code-api serve`. Dropping it kills it, by its own id.
+pub struct Program {
+    child: Child,
+    address: SocketAddr,
+    folder: TempDir,
+    /// Kept open: a program whose standard output is closed behaves differently.
+    _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    /// Starts it on a free port, in a data folder of its own, with `flags` besides.
+    pub async fn serve(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stderr = File::create(stderr_of(&folder)).expect("a file");
+        let mut command = command();
+        command.args(["serve", "--listen", "localhost:0", "--data-dir"]).arg(folder.path());
+        command.arg("--model-path").arg(model_file()).args(flags);
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the program runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = in_time("the program has started", START_TIMEOUT, stdout.next_line()).await.expect("text");
+        let line = line.unwrap_or_else(|| panic!("it did not start: {}", read(&stderr_of(&folder))));
+        let address = line.split_once(" listens on http://").and_then(|(_, address)| address.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("its first line names no address: {line:?}"));
+        Self { child, address, folder, _stdout: stdout }
+    }
+
+    /// Where it is reached.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// One who calls it.
+    pub fn caller(&self) -> Caller {
+        Caller::new(format!("http://{}", self.address))
+    }
+
+    /// What it has logged.
+    pub fn stderr(&self) -> String {
+        read(&stderr_of(&self.folder))
+    }
+
+    /// Sends SIGTERM.
+    pub async fn terminate(&self) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("there is a kill");
+        assert!(sent.success(), "SIGTERM could not be sent");
+    }
+
+    /// Waits until it has ended, at most `bound`.
+    pub async fn ended(&mut self, bound: Duration) -> ExitStatus {
+        in_time("the program has ended", bound, self.child.wait()).await.expect("it can be waited for")
+    }
+}
+
+fn stderr_of(folder: &TempDir) -> PathBuf {
+    folder.path().join("stderr.log")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a log of text")
+}

@@ -1,0 +1,65 @@
+//! A bare connection, for what no HTTP client would send: half a request, a body that never comes, a sudden goodbye.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{BOUND, in_time};
+
+/// A TCP connection to the service. Dropping it closes it.
+pub struct Raw(TcpStream);
+
+impl Raw {
+    /// Connects.
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self(TcpStream::connect(address).await.expect("the service accepts"))
+    }
+
+    /// Connects and sends a JSON body to `POST /v1/complete`; the answer is not read.
+    pub async fn complete(address: SocketAddr, body: &str) -> Self {
+        let mut raw = Self::connect(address).await;
+        let length = format!("Content-Length: {}", body.len());
+        raw.write(&format!("{}{body}", head(&[&length]))).await;
+        raw
+    }
+
+    /// Connects and sends the head of a `POST /v1/complete` with these headers besides the ordinary ones, and no body.
+    pub async fn head(address: SocketAddr, headers: &[&str]) -> Self {
+        let mut raw = Self::connect(address).await;
+        raw.write(&head(headers)).await;
+        raw
+    }
+
+    /// Sends text as it is.
+    pub async fn write(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.expect("the service reads");
+    }
+
+    /// What has come once `end` is part of it, or all that came before the connection closed.
+    pub async fn read_until(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        let reading = async {
+            while !String::from_utf8_lossy(&bytes).contains(end) {
+                if !matches!(self.0.read_buf(&mut bytes).await, Ok(1..)) {
+                    break;
+                }
+            }
+        };
+        in_time(&format!("{end:?} or the end of the connection"), 2 * BOUND, reading).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Everything until the service closes the connection.
+    pub async fn read_to_end(&mut self) -> String {
+        self.read_until("\0").await
+    }
+}
+
+fn head(headers: &[&str]) -> String {
+    let ordinary = ["Host: localhost", "Content-Type: application/json"];
+    let lines: Vec<&str> = ordinary.iter().chain(headers).copied().collect();
+    format!("POST /v1/complete HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n"))
+}

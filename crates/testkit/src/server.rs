@@ -1,0 +1,185 @@
+//! The real service, in this process, on a port of its own. Dropping a [`TestServer`] shuts it down and checks the
+//! world: no reservation open, no slot of the model busy, nothing logged at WARN or above that the test did not
+//! expect.
+//!
+//! Slots and the log belong to the process, so a process has one server at a time: the next test's `start` waits. A
+//! test never starts two.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use claude_code_api_service::{
+    Listeners,
+    app::App,
+    backend::{Backend, local::Local},
+    config::{Config, Settings},
+    serve,
+};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+
+use crate::{BOUND, Caller, log, model_file};
+
+/// How long a server may take to stop: to drain, to flush what clients do not read, and to be looked at.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long running calls may drain, unless a test says otherwise. A call that a test forgot is then cut off, which is
+/// logged, which fails the test.
+const DRAIN_TIMEOUT_S: f64 = 5.0;
+
+/// A running service.
+pub struct TestServer {
+    served: Served,
+    stop: Option<oneshot::Sender<()>>,
+    left_behind: mpsc::Receiver<Vec<String>>,
+    expected: Vec<&'static str>,
+    /// Released last.
+    _only_server: OwnedMutexGuard<()>,
+}
+
+struct Served {
+    app: Arc<App>,
+    local: Arc<Local>,
+    address: SocketAddr,
+}
+
+impl TestServer {
+    /// A server with the default settings, on a model that every such server of the process shares.
+    pub async fn start() -> Self {
+        static SHARED: OnceLock<Arc<Local>> = OnceLock::new();
+        let load = |config: &Config| Arc::clone(SHARED.get_or_init(|| load(config)));
+        Self::start_on(Settings::default(), load).await
+    }
+
+    /// A server with these settings, on a model of its own, which takes about 0.3 s longer.
+    pub async fn start_with(settings: Settings) -> Self {
+        Self::start_on(settings, load).await
+    }
+
+    async fn start_on(settings: Settings, load: impl FnOnce(&Config) -> Arc<Local> + Send + 'static) -> Self {
+        static ONLY_SERVER: OnceLock<Arc<Mutex<()>>> = OnceLock::new();
+        let only_server = Arc::clone(ONLY_SERVER.get_or_init(Arc::default)).lock_owned().await;
+        log::record();
+        let settings = Settings {
+            listen: Some("localhost:0".to_owned()),
+            drain_timeout: settings.drain_timeout.or(Some(DRAIN_TIMEOUT_S)),
+            ..settings
+        };
+        let (stop, stopped) = oneshot::channel();
+        let (ready, started) = oneshot::channel();
+        let (report, left_behind) = mpsc::channel();
+        // A thread of its own: a test that blocks, in a drop for one, must not stop the server that it waits for.
+        let run = move || run(settings, load, ready, stopped, &report);
+        thread::Builder::new().name("test-server".to_owned()).spawn(run).expect("a thread");
+        let served = started.await.expect("the server starts; what stopped it stands above");
+        Self { served, stop: Some(stop), left_behind, expected: Vec::new(), _only_server: only_server }
+    }
+
+    /// Where it is reached.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.served.address)
+    }
+
+    /// Where it is reached, as an address.
+    pub fn address(&self) -> SocketAddr {
+        self.served.address
+    }
+
+    /// One who calls it.
+    pub fn caller(&self) -> Caller {
+        Caller::new(self.base_url())
+    }
+
+    /// The service as a value.
+    pub fn app(&self) -> &Arc<App> {
+        &self.served.app
+    }
+
+    /// The embedded model.
+    pub fn local(&self) -> &Arc<Local> {
+        &self.served.local
+    }
+
+    /// Calls that wait for the model, as health says.
+    pub fn calls_waiting(&self) -> usize {
+        let detail = self.local().health().detail.expect("the local backend says how it is");
+        let waiting = detail.rsplit_once(", ").and_then(|(_, waiting)| waiting.strip_suffix(" waiting"));
+        waiting
+            .and_then(|count| count.parse().ok())
+            .unwrap_or_else(|| panic!("no count of waiting calls in {detail:?}"))
+    }
+
+    /// From now on a WARN or ERROR that has `text` in it is no reason to fail.
+    pub fn expect_logged(&mut self, text: &'static str) {
+        self.expected.push(text);
+    }
+
+    /// Tells the service to stop, and does not wait for it.
+    pub fn begin_shutdown(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+
+    /// Stops the service and checks the world, as dropping it does.
+    pub fn shutdown(self) {}
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.begin_shutdown();
+        let reported = self.left_behind.recv_timeout(STOP_TIMEOUT);
+        if thread::panicking() {
+            return; // The test has failed already; a second panic would hide why.
+        }
+        let mut left_behind = reported.unwrap_or_else(|error| panic!("the server did not stop: {error}"));
+        left_behind
+            .extend(log::take().into_iter().filter(|line| !self.expected.iter().any(|text| line.contains(text))));
+        assert!(left_behind.is_empty(), "the server left behind: {left_behind:#?}");
+    }
+}
+
+fn load(config: &Config) -> Arc<Local> {
+    Arc::new(Local::load(&model_file(), &config.local).unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn run(
+    settings: Settings,
+    load: impl FnOnce(&Config) -> Arc<Local>,
+    ready: oneshot::Sender<Served>,
+    stopped: oneshot::Receiver<()>,
+    report: &mpsc::Sender<Vec<String>>,
+) {
+    let config = Config::from_settings(settings).expect("the test's settings are in range");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let listeners = Listeners::bind(config.listen).await.expect("a free port");
+        let address = listeners.address().expect("bound");
+        let local = load(&config);
+        let app = App::new(vec![Arc::clone(&local) as Arc<dyn Backend>], config.limits);
+        let served = Served { app: Arc::clone(&app), local: Arc::clone(&local), address };
+        let _ = ready.send(served);
+        let told = async { drop(stopped.await) };
+        serve(Arc::clone(&app), listeners, told).await.expect("the server serves");
+        // Nobody listens when the test gave up waiting.
+        let _ = report.send(left_behind(&app, &local).await);
+    });
+}
+
+/// What should not be there once the service has stopped; given [`BOUND`] to go away.
+async fn left_behind(app: &App, local: &Local) -> Vec<String> {
+    let begun = Instant::now();
+    loop {
+        let (reservations, slots) = (app.open_reservations().count(), local.calls_running());
+        if reservations == 0 && slots == 0 {
+            return Vec::new();
+        }
+        if begun.elapsed() > BOUND {
+            return vec![format!("{reservations} open reservations, {slots} busy slots")];
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
