@@ -119,7 +119,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The next text, with `stop` as in [`Client::wait`].
+    /// The next text, with `stop` as in [`Client::wait`]: a stream whose read was interrupted goes on, until it is closed.
     pub fn next_unless(&mut self, stop: Option<&mut dyn FnMut() -> bool>) -> Option<Result<String, Error>> {
         if self.pid != std::process::id() {
             let message = "this stream belongs to the process that forked this one; start another here";
@@ -127,15 +127,7 @@ impl Stream {
         }
         let stream = self.inner.as_mut()?;
         let next = async { stream.next().await.transpose() };
-        match wait(&self.runtime, next, stop) {
-            Ok(text) => text.map(Ok),
-            Err(error) => {
-                if error.kind() == ErrorKind::Interrupted {
-                    self.close();
-                }
-                Some(Err(error))
-            }
-        }
+        wait(&self.runtime, next, stop).transpose()
     }
 
     /// The async stream that this one drives; `None` once closed.

@@ -88,9 +88,10 @@ impl Client {
         let attempt = || {
             let body = &request.body;
             async move {
-                let sent = tokio::time::timeout(timeout, self.post("v1/complete", body)).await;
+                let left = deadline.map_or(timeout, |at| at.saturating_duration_since(Instant::now()).min(timeout));
+                let sent = tokio::time::timeout(left, self.post("v1/complete", body)).await;
                 let response =
-                    sent.map_err(|_| self.timed_out(format!("no answer within {} s", timeout.as_secs_f64())))??;
+                    sent.map_err(|_| self.timed_out(format!("no answer within {} s", left.as_secs_f64())))??;
                 TextStream::open(response, timeout, deadline).await
             }
         };
@@ -158,7 +159,7 @@ impl Client {
     }
 
     fn timed_out(&self, message: String) -> Error {
-        Error::new(ErrorKind::Timeout, message).at(self.base_url())
+        Error::new(ErrorKind::Timeout, message).at(&self.0.options.base_url)
     }
 }
 

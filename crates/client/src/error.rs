@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use claude_code_api_wire::{ErrorBody, ErrorCode};
+use reqwest::Url;
 
 /// Why a call failed. Its text says what was wrong, at which URL, after how many attempts.
 #[derive(Clone, PartialEq)]
@@ -31,7 +32,7 @@ pub enum ErrorKind {
     Connection,
     /// A deadline passed, here or on the service.
     Timeout,
-    /// The service said no.
+    /// The service said no; or something before it did, and this is the code that its status comes closest to.
     Api(ErrorCode),
     /// What came back is not of the contract.
     UnexpectedResponse,
@@ -93,8 +94,13 @@ impl Error {
         Self(Box::new(Inner { status: Some(status), retry_after, retryable, ..*inner }))
     }
 
-    pub(crate) fn at(mut self, url: &str) -> Self {
-        url.clone_into(&mut self.0.url);
+    /// Names the URL, without what it holds of names and passwords.
+    pub(crate) fn at(mut self, url: &Url) -> Self {
+        let mut shown = url.clone();
+        // Neither fails for a URL that has a host, and ours has.
+        let _ = shown.set_password(None);
+        let _ = shown.set_username("");
+        self.0.url = shown.into();
         self
     }
 
@@ -111,10 +117,11 @@ impl Error {
 
     /// The service's code, when the service answered.
     pub fn code(&self) -> Option<ErrorCode> {
-        match self.0.kind {
-            ErrorKind::Api(code) => Some(code),
-            _ => self.0.body.as_ref().map(|body| body.code),
-        }
+        self.0.body.as_ref().map(|body| body.code)
+    }
+
+    fn is(&self, codes: &[ErrorCode]) -> bool {
+        matches!(self.0.kind, ErrorKind::Api(code) if codes.contains(&code))
     }
 
     /// What was wrong, without URL and attempts.
@@ -164,27 +171,27 @@ impl Error {
 
     /// The project's budget does not cover the call.
     pub fn is_budget_exceeded(&self) -> bool {
-        self.code() == Some(ErrorCode::BudgetExceeded)
+        self.is(&[ErrorCode::BudgetExceeded])
     }
 
     /// Too many requests in too short a time.
     pub fn is_rate_limited(&self) -> bool {
-        self.code() == Some(ErrorCode::RateLimited)
+        self.is(&[ErrorCode::RateLimited])
     }
 
     /// No room now.
     pub fn is_overloaded(&self) -> bool {
-        self.code() == Some(ErrorCode::Overloaded)
+        self.is(&[ErrorCode::Overloaded])
     }
 
     /// The key is missing, unknown, or does not allow this.
     pub fn is_authentication(&self) -> bool {
-        matches!(self.code(), Some(ErrorCode::Unauthenticated | ErrorCode::Forbidden))
+        self.is(&[ErrorCode::Unauthenticated, ErrorCode::Forbidden])
     }
 
     /// The request cannot be carried out as it stands.
     pub fn is_invalid_request(&self) -> bool {
-        matches!(self.code(), Some(ErrorCode::InvalidRequest | ErrorCode::RequestTooLarge))
+        self.is(&[ErrorCode::InvalidRequest, ErrorCode::RequestTooLarge])
     }
 }
 

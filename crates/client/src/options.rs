@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
-use secrecy::SecretString;
+use reqwest::{Url, header::HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{Client, Error, ErrorKind};
 
@@ -25,7 +25,8 @@ pub struct ClientBuilder {
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) base_url: Url,
-    pub(crate) api_key: Option<SecretString>,
+    /// Marked as sensitive, so that it is not printed.
+    pub(crate) authorization: Option<HeaderValue>,
     pub(crate) project_id: Option<String>,
     pub(crate) timeout: Duration,
     pub(crate) attempts_max: u32,
@@ -86,9 +87,10 @@ impl ClientBuilder {
         if timeout.is_zero() {
             return Err(Error::new(ErrorKind::Configuration, "timeout: takes more than 0 seconds"));
         }
+        let api_key = self.api_key.or_else(|| from_environment("API_KEY").map(SecretString::from));
         Ok(Client::from_options(Options {
             base_url: parse(base_url.as_deref().unwrap_or("http://localhost:8080"))?,
-            api_key: self.api_key.or_else(|| from_environment("API_KEY").map(SecretString::from)),
+            authorization: api_key.as_ref().map(bearer).transpose()?,
             project_id: self.project_id.or_else(|| from_environment("PROJECT_ID")),
             timeout,
             attempts_max: self.max_retries.unwrap_or(3).max(1),
@@ -96,6 +98,14 @@ impl ClientBuilder {
             max_retry_after: self.max_retry_after.unwrap_or(Duration::from_mins(1)),
         }))
     }
+}
+
+fn bearer(key: &SecretString) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret())).map_err(|_| {
+        Error::new(ErrorKind::Configuration, "api_key: holds a line break or another character that no key has")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn parse(text: &str) -> Result<Url, Error> {

@@ -97,7 +97,7 @@ mod tests {
     fn options() -> Options {
         Options {
             base_url: "http://localhost".parse().expect("a URL"),
-            api_key: None,
+            authorization: None,
             project_id: None,
             timeout: Duration::from_secs(30),
             attempts_max: 100,

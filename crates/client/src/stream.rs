@@ -32,6 +32,8 @@ pub struct TextStream {
     /// Text that has come and was not handed over yet.
     unread: String,
     end: Option<Result<Box<CompleteResponse>, Error>>,
+    /// Somebody waits for the next text. The time that a reader takes between two of them is not the service's.
+    awaited: bool,
     ended: bool,
 }
 
@@ -50,6 +52,7 @@ impl TextStream {
             text: String::new(),
             unread: String::new(),
             end: None,
+            awaited: false,
             ended: false,
         };
         stream.restart_timer();
@@ -142,7 +145,7 @@ impl TextStream {
                 "done" => self.end = self.parsed(&data).map(|response| Ok(Box::new(response))).or(self.end.take()),
                 "error" => {
                     if let Some(envelope) = self.parsed::<ErrorEnvelope>(&data) {
-                        self.end = Some(Err(Error::from_body(None, None, envelope.error).at(self.url.as_str())));
+                        self.end = Some(Err(Error::from_body(None, None, envelope.error).at(&self.url)));
                     }
                 }
                 _ => {} // An event of a newer service.
@@ -161,7 +164,7 @@ impl TextStream {
     }
 
     fn fail(&mut self, kind: ErrorKind, message: &str) {
-        self.end = Some(Err(Error::new(kind, message).at(self.url.as_str())));
+        self.end = Some(Err(Error::new(kind, message).at(&self.url)));
     }
 
     fn restart_timer(&mut self) {
@@ -178,11 +181,11 @@ impl Stream for TextStream {
         if self.ended {
             return Poll::Ready(None);
         }
-        // The time that the caller took since the last text is not the service's.
-        if self.unread.is_empty() && self.end.is_none() && self.timer.is_elapsed() {
+        if !std::mem::replace(&mut self.awaited, true) {
             self.restart_timer();
         }
         std::task::ready!(self.poll_read(context));
+        self.awaited = false;
         if !self.unread.is_empty() {
             let text = std::mem::take(&mut self.unread);
             self.text += &text;

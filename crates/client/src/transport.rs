@@ -4,21 +4,23 @@ use std::{
     error::Error as _,
     io,
     sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use claude_code_api_wire::ErrorEnvelope;
 use reqwest::{
     Method, RequestBuilder, Response, Url,
-    header::{HeaderMap, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 use rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::CryptoProvider};
 use rustls_platform_verifier::BuilderVerifierExt;
-use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::{Error, ErrorKind, options::Options, process::PerProcess};
 
@@ -31,8 +33,8 @@ const ERROR_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Transport {
     http: PerProcess<reqwest::Client>,
-    /// A response has come over one of the connections, so that the next request may meet one that has died since.
-    has_answered: AtomicBool,
+    /// How many connections were opened, or tried to be.
+    opened: Arc<AtomicU64>,
 }
 
 impl Transport {
@@ -45,16 +47,18 @@ impl Transport {
         body: Option<Vec<u8>>,
     ) -> Result<Response, Error> {
         let url = options.base_url.join(path).expect("paths of the contract are valid");
-        let http = self.http.get_or_try_make(|| http_client(&options.base_url))?;
+        let http = self.http.get_or_try_make(|| http_client(&options.base_url, &self.opened))?;
         let request = || prepared(&http, options, method.clone(), url.clone(), body.clone());
+        let opened_before = self.opened.load(Ordering::Relaxed);
         let mut sent = request().send().await;
-        // A connection that was kept for later may have died unnoticed: that is no failed attempt of the service.
-        if sent.as_ref().is_err_and(|error| self.has_answered.load(Ordering::Relaxed) && died_unanswered(error)) {
+        // A connection that was kept for later may have died unnoticed: that is no failed attempt of the service. (Where another
+        // call opens a connection meanwhile, it counts as one.)
+        let was_reused = self.opened.load(Ordering::Relaxed) == opened_before;
+        if was_reused && sent.as_ref().is_err_and(died_unanswered) {
             sent = request().send().await;
         }
         let response = sent.map_err(|error| connection_error(&error, &url))?;
-        self.has_answered.store(true, Ordering::Relaxed);
-        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await.at(url.as_str())) }
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await.at(&url)) }
     }
 
     /// Closes every connection that is not in use.
@@ -71,11 +75,11 @@ fn prepared(
     body: Option<Vec<u8>>,
 ) -> RequestBuilder {
     let mut request = http.request(method, url);
-    if let Some(key) = &options.api_key {
-        request = request.bearer_auth(key.expose_secret());
+    if let Some(authorization) = &options.authorization {
+        request = request.header(AUTHORIZATION, authorization.clone());
     }
     if let Some(body) = body {
-        request = request.header("content-type", "application/json").body(body);
+        request = request.header(CONTENT_TYPE, "application/json").body(body);
     }
     request
 }
@@ -85,7 +89,7 @@ pub(crate) async fn json<T: DeserializeOwned>(response: Response) -> Result<T, E
     let url = response.url().clone();
     let bytes = response.bytes().await.map_err(|error| connection_error(&error, &url))?;
     serde_json::from_slice(&bytes).map_err(|error| {
-        Error::new(ErrorKind::UnexpectedResponse, format!("the answer is not of this API: {error}")).at(url.as_str())
+        Error::new(ErrorKind::UnexpectedResponse, format!("the answer is not of this API: {error}")).at(&url)
     })
 }
 
@@ -100,7 +104,7 @@ pub(crate) fn connection_error(error: &reqwest::Error, url: &Url) -> Error {
         (true, false) => format!("cannot connect to the service: {cause}"),
         (false, _) => format!("the connection broke: {cause}"),
     };
-    Error::new(ErrorKind::Connection, message).at(url.as_str())
+    Error::new(ErrorKind::Connection, message).at(url)
 }
 
 /// Whether a connection ended before any byte of an answer.
@@ -141,7 +145,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
-fn http_client(base_url: &Url) -> Result<reqwest::Client, Error> {
+fn http_client(base_url: &Url, opened: &Arc<AtomicU64>) -> Result<reqwest::Client, Error> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("claude-code-api-client/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -151,11 +155,45 @@ fn http_client(base_url: &Url) -> Result<reqwest::Client, Error> {
         .retry(reqwest::retry::never())
         .http1_only()
         .tcp_nodelay(true)
+        .connector_layer(CountOpened(Arc::clone(opened)))
         .tls_backend_preconfigured(tls(base_url)?);
     if is_loopback(base_url) {
         builder = builder.no_proxy();
     }
     builder.build().map_err(|error| Error::new(ErrorKind::Configuration, error.to_string()))
+}
+
+/// Counts the connections that are opened.
+#[derive(Clone)]
+struct CountOpened(Arc<AtomicU64>);
+
+impl<S> Layer<S> for CountOpened {
+    type Service = Counted<S>;
+
+    fn layer(&self, connector: S) -> Counted<S> {
+        Counted { connector, opened: Arc::clone(&self.0) }
+    }
+}
+
+#[derive(Clone)]
+struct Counted<S> {
+    connector: S,
+    opened: Arc<AtomicU64>,
+}
+
+impl<S: Service<R>, R> Service<R> for Counted<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.connector.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        self.connector.call(request)
+    }
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -189,8 +227,8 @@ fn tls(base_url: &Url) -> Result<ClientConfig, Error> {
 }
 
 fn tls_builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
-    static PROVIDER: OnceLock<std::sync::Arc<CryptoProvider>> = OnceLock::new();
-    let provider = PROVIDER.get_or_init(|| std::sync::Arc::new(rustls::crypto::ring::default_provider()));
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    let provider = PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider()));
     ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("ring has cipher suites for the default versions")

@@ -96,6 +96,11 @@ enum Streaming {
     Ended(Box<sync::Outcome>),
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is no thread of the runtime")]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(1));
+}
+
 /// Text, id, model and response of a stream, as far as they are known.
 type Known<'py> = (String, Option<String>, Option<String>, Option<Bound<'py, PyAny>>);
 
@@ -127,8 +132,16 @@ impl AsyncStreamCore {
 
     /// (text, id, model, response or None).
     fn outcome<'py>(&self, py: Python<'py>) -> PyResult<Known<'py>> {
-        let Ok(state) = self.state.try_lock() else {
-            return Err(PyRuntimeError::new_err("the stream is being read; look at it between two texts"));
+        // A read that was cancelled holds it for the moment that the runtime takes to drop it.
+        let mut attempts = 0..20;
+        let state = loop {
+            match self.state.try_lock() {
+                Ok(state) => break state,
+                Err(_) if attempts.next().is_some() => py.detach(pause),
+                Err(_) => {
+                    return Err(PyRuntimeError::new_err("the stream is being read; look at it between two texts"));
+                }
+            }
         };
         let outcome = match &*state {
             Streaming::Waiting { .. } => sync::Outcome::default(),

@@ -77,12 +77,12 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
             ErrorKind::Configuration => "configuration",
             ErrorKind::Connection => "connection",
             ErrorKind::Timeout => "timeout",
-            _ => "api",
+            ErrorKind::Api(code) => code.as_str(),
+            _ => "unexpected",
         };
         from_native.call1((
             kind,
             error.to_string(),
-            error.code().map(claude_code_api_client::ErrorCode::as_str),
             error.status(),
             error.request_id(),
             error.retry_after().map(|wait| wait.as_secs_f64()),

@@ -118,6 +118,9 @@ pub enum StopReason {
     StopSequence,
     /// Prompt and answer filled the model's context.
     ModelContextWindowExceeded,
+    /// A reason that a newer service has and this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Tokens of one call. A budget counts `total_tokens`.

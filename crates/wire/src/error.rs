@@ -33,10 +33,13 @@ pub enum ErrorCode {
     BackendError,
     /// A defect of the service.
     Internal,
+    /// A code that a newer service has and this version does not know. No service of this version sends it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl ErrorCode {
-    /// Every code, in the order of the documentation.
+    /// Every code that a service of this version sends, in the order of the documentation.
     pub const ALL: [Self; 12] = [
         Self::InvalidRequest,
         Self::Unauthenticated,
@@ -62,7 +65,7 @@ impl ErrorCode {
             Self::Conflict => 409,
             Self::RequestTooLarge => 413,
             Self::BudgetExceeded | Self::RateLimited => 429,
-            Self::Internal => 500,
+            Self::Internal | Self::Unknown => 500,
             Self::BackendError => 502,
             Self::Overloaded => 503,
             Self::Timeout => 504,
@@ -90,6 +93,7 @@ impl ErrorCode {
             Self::Overloaded => "overloaded",
             Self::BackendError => "backend_error",
             Self::Internal => "internal",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -28,6 +28,9 @@ pub enum HealthStatus {
     Degraded,
     /// Shutting down: running calls are finished, new ones are refused.
     Draining,
+    /// A status that a newer service has and this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// One thing that the service stands on.
@@ -51,4 +54,7 @@ pub enum ServiceStatus {
     Ok,
     /// It does not.
     Down,
+    /// A status that a newer service has and this version does not know.
+    #[serde(other)]
+    Unknown,
 }

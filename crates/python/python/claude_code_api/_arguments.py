@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 # One text, or a conversation: [{"role": "user", "content": "..."}, ...], the user's turn last.
 Prompt = Union[str, Sequence[Mapping[str, str]]]
@@ -20,6 +20,12 @@ def seconds(name: str, value: float) -> float:
     if not value > 0:  # NaN is not above anything.
         raise ValueError(f"{name}: takes seconds above 0; it was {value!r}")
     return float(value)
+
+
+def whole(name: str, value: Optional[int], least: int, most: int) -> Optional[int]:
+    if value is not None and not least <= value <= most:
+        raise ValueError(f"{name}: takes {least} to {most}; it was {value!r}")
+    return value
 
 
 def options(
@@ -64,8 +70,6 @@ def call(
     text, messages = _conversation(prompt)
     if isinstance(stop_sequences, str):
         raise TypeError("stop_sequences: takes a list of texts, not one text")
-    if max_tokens is not None and max_tokens < 1:
-        raise ValueError(f"max_tokens: takes 1 or more; it was {max_tokens!r}")
     return {
         "prompt": text,
         "messages": messages,
@@ -75,23 +79,24 @@ def call(
         "timeout": None if timeout is None else seconds("timeout", timeout),
         "total_timeout": None if total_timeout is None else seconds("total_timeout", total_timeout),
         "system": system,
-        "max_tokens": max_tokens,
+        "max_tokens": whole("max_tokens", max_tokens, 1, 1_000_000),
         "temperature": temperature,
         "top_p": top_p,
         "stop_sequences": None if stop_sequences is None else list(stop_sequences),
-        "seed": seed,
+        "seed": whole("seed", seed, 0, 2**32 - 1),
     }
 
 
-def _conversation(prompt: Prompt) -> Any:
+def _conversation(prompt: Prompt) -> Tuple[Optional[str], Optional[List[Tuple[str, str]]]]:
     if isinstance(prompt, str):
         return prompt, None
     if isinstance(prompt, (bytes, Mapping)) or not isinstance(prompt, Sequence):
         raise TypeError(f"prompt: takes a text or a list of messages; it was {type(prompt).__name__}")
-    messages: List[Any] = []
-    for message in prompt:
+    messages: List[Tuple[str, str]] = []
+    turns: Sequence[Any] = prompt
+    for turn in turns:
         try:
-            messages.append((message["role"], message["content"]))
+            messages.append((turn["role"], turn["content"]))
         except (KeyError, TypeError):
             raise TypeError('prompt: a message takes {"role": "user" or "assistant", "content": text}') from None
     return None, messages

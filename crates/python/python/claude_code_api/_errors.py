@@ -120,7 +120,8 @@ class ServerError(ClaudeAPIError):
     """The service, or what it stands on, failed or has no room now."""
 
 
-_BY_CODE: Dict[Optional[str], Type[ClaudeAPIError]] = {
+_BY_KIND: Dict[str, Type[ClaudeAPIError]] = {
+    "connection": APIConnectionError,
     "invalid_request": InvalidRequestError,
     "request_too_large": InvalidRequestError,
     "unauthenticated": AuthenticationError,
@@ -144,7 +145,6 @@ def _rebuilt(cls: Type[ClaudeAPIError], message: str, fields: Dict[str, Any]) ->
 def from_native(
     kind: str,
     message: str,
-    code: Optional[str],
     status_code: Optional[int],
     request_id: Optional[str],
     retry_after: Optional[float],
@@ -155,24 +155,18 @@ def from_native(
     """The exception for an error of the native core."""
     if kind == "configuration":
         return ValueError(message)
-    if kind == "connection":
-        cls: Type[ClaudeAPIError] = APIConnectionError
-    elif kind == "timeout":
-        cls = TimeoutError
-    else:
-        cls = _BY_CODE.get(code, ClaudeAPIError)
-    parsed = None
+    parsed: Dict[str, Any] = {}
     if body is not None:
         import json
 
         parsed = json.loads(body)
-    return cls(
+    return _BY_KIND.get(kind, ClaudeAPIError)(
         message,
-        code=code,
+        code=parsed.get("code"),
         status_code=status_code,
         request_id=request_id,
         retry_after=retry_after,
         retryable=retryable,
         attempts=attempts,
-        body=parsed,
+        body=parsed or None,
     )

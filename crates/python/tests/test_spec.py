@@ -1,0 +1,189 @@
+"""The specification of the client library, read by the test: its data models, signatures, exceptions, and its examples, run."""
+
+import ast
+import builtins
+import dataclasses
+import inspect
+import re
+import textwrap
+import typing
+
+import pytest
+
+import claude_code_api
+import client as client_package
+from answers import START, delta, done
+from claude_code_api import AsyncClaudeClient, ClaudeAPIError, ClaudeClient, Model
+from conftest import REPOSITORY, absent
+from programs import run
+
+SPEC = REPOSITORY.parent / "shared" / "spec" / "client-library.md"
+TEXT = SPEC.read_text(encoding="utf-8") if SPEC.exists() else ""
+
+
+def section(title: str) -> str:
+    """What stands under a heading, the headings below it included."""
+    found = re.search(r"^(#+) %s\n(.*?)(?=^\1 |\Z)" % re.escape(title), TEXT, re.MULTILINE | re.DOTALL)
+    assert found, "the spec has a section %s" % title
+    # A comment in an example looks like a heading of the first level; no section that is asked for is of that level.
+    return found.group(2)
+
+
+def blocks(title: str) -> typing.List[str]:
+    return [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", section(title), re.DOTALL)]
+
+
+@pytest.fixture(autouse=True)
+def spec():
+    if not TEXT:
+        absent("the specification is not at %s" % SPEC)
+
+
+MODELS = ["Response", "Usage", "BatchResult", "BatchResponse", "UsageStats"]
+
+
+def spec_fields(name: str) -> typing.Dict[str, typing.Any]:
+    (block,) = blocks(name)
+    (definition,) = ast.parse(block).body
+    assert isinstance(definition, ast.ClassDef) and definition.name == name
+    names = dict(vars(typing), **vars(claude_code_api))
+    fields = {}
+    for line in definition.body:
+        assert isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is None
+        fields[line.target.id] = eval(compile(ast.Expression(line.annotation), str(SPEC), "eval"), names)
+    return fields
+
+
+def test_every_data_model_of_the_spec_is_tested():
+    assert re.findall(r"class (\w+):", "".join(blocks("Data Models"))) == MODELS
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_data_model_has_the_fields_of_the_spec_first(name):
+    expected, model = spec_fields(name), getattr(claude_code_api, name)
+    assert dataclasses.is_dataclass(model)
+    hints = typing.get_type_hints(model)
+    fields = dataclasses.fields(model)
+    assert [(field.name, hints[field.name]) for field in fields[: len(expected)]] == list(expected.items())
+    for field in fields[len(expected) :]:
+        has_default = (field.default, field.default_factory) != (dataclasses.MISSING, dataclasses.MISSING)
+        assert has_default, "%s.%s is beyond the spec and so has a default" % (name, field.name)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_data_model_can_be_made_from_the_specs_fields_alone(name):
+    names = list(spec_fields(name))
+    model = getattr(claude_code_api, name)
+    by_name, by_place = model(**{field: field for field in names}), model(*names)
+    assert by_name == by_place
+    assert [getattr(by_name, field) for field in names] == names
+
+
+def positional(function) -> typing.Dict[str, typing.Any]:
+    """Parameters that can be given by place, with their defaults; all others have one."""
+    shown = {}
+    for parameter in list(inspect.signature(function).parameters.values()):
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            shown[parameter.name] = parameter.default
+        else:
+            assert parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty, parameter
+    shown.pop("self", None)
+    return shown
+
+
+def of_the_example(title: str) -> typing.Dict[str, typing.Any]:
+    """Arguments of the call with which an API section opens."""
+    statement = ast.parse(blocks(title)[0]).body[0]
+    assert isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call)
+    return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in statement.value.keywords}
+
+
+@pytest.mark.parametrize("kind", [ClaudeClient, AsyncClaudeClient])
+def test_the_constructor_is_that_of_the_spec(kind):
+    expected = {
+        "base_url": "http://localhost:8080",
+        "api_key": None,
+        "project_id": "default",
+        "timeout": 30.0,
+        "max_retries": 3,
+        "retry_delay": 1.0,
+    }
+    assert of_the_example("Constructor") == expected
+    shown = positional(kind)
+    assert list(shown.items()) == list(expected.items())
+    assert [type(shown[name]) for name in ("timeout", "max_retries", "retry_delay")] == [float, int, float]
+    kind(*expected.values())
+
+
+@pytest.mark.parametrize("kind", [ClaudeClient, AsyncClaudeClient])
+@pytest.mark.parametrize("method", ["complete", "stream"])
+def test_calls_take_the_specs_arguments_in_its_order(kind, method):
+    expected = dict(of_the_example("complete()"), prompt=inspect.Parameter.empty)
+    assert list(expected) == ["prompt", "model", "project_id", "timeout"]
+    shown = positional(getattr(kind, method))
+    assert list(shown.items()) == list(expected.items())
+    assert inspect.iscoroutinefunction(AsyncClaudeClient.complete) and not inspect.iscoroutinefunction(ClaudeClient.complete)
+
+
+def test_every_name_that_the_spec_imports_is_there():
+    names = set()
+    for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        for node in ast.walk(ast.parse(in_a_function(block))):
+            if isinstance(node, ast.ImportFrom) and node.module == "client":
+                names.update(alias.name for alias in node.names)
+    assert {"ClaudeClient", "AsyncClaudeClient", "Model"} <= names
+    for name in names:
+        assert getattr(client_package, name) is getattr(claude_code_api, name), name
+
+
+def in_a_function(block: str) -> str:
+    """An example with ``async for`` at its top is no module, but the body of a function."""
+    return "async def example():\n" + textwrap.indent(block, "    ")
+
+
+def test_the_exceptions_of_the_spec_have_one_base():
+    names = re.findall(r"except (\w+)", blocks("Error Handling")[0])
+    assert names == [
+        "BudgetExceededError",
+        "TimeoutError",
+        "RateLimitError",
+        "AuthenticationError",
+        "ClaudeAPIError",
+    ]
+    for name in names:
+        assert issubclass(getattr(client_package, name), ClaudeAPIError), name
+    assert claude_code_api.TimeoutError is not builtins.TimeoutError
+
+
+def test_models_equal_their_texts():
+    assert {model.name: model.value for model in Model} == {name.upper(): name for name in "auto haiku sonnet opus".split()}
+    for model in Model:
+        assert model == model.value and str(model) == model.value and "%s" % model == model.value
+        assert "{}".format(model) == model.value and isinstance(model, str) and hash(model) == hash(model.value)
+        assert Model(model.value) is model
+    for name in re.findall(r"Model\.(\w+)", "".join(blocks("Model Selection"))):
+        assert name in Model.__members__
+
+
+@pytest.mark.parametrize("title", ["Synchronous Usage", "Asynchronous Usage"])
+def test_the_quick_start_runs_as_it_is_written(service, title, tmp_path):
+    (block,) = blocks(title)
+    assert "localhost:8080" in block
+    ended = run(block.replace(":8080", ":%d" % service.port), file=tmp_path / "quick_start.py")
+    assert ended.out.strip() and ended.err == ""
+    assert "Async" in block or re.search(r"^Cost: \$\d+\.\d{4}$", ended.out, re.MULTILINE)
+
+
+def test_the_health_example_runs_as_it_is_written(service, tmp_path):
+    source = "from client import ClaudeClient\nclient = ClaudeClient('%s')\n" % service.url
+    ended = run(source + blocks("Testing")[0] + blocks("health()")[0], file=tmp_path / "health.py")
+    assert ended.lines[:2] == ["Service is healthy", "Status: ok"] and ended.err == ""
+
+
+def test_the_examples_of_streams_run_as_they_are_written(server, tmp_path):
+    server.script(*[[START, delta("he"), delta("llo"), done("hello")]] * 2)
+    sync_example, async_example = blocks("stream()")[0].split("# Async\n")
+    source = "import asyncio\nfrom client import AsyncClaudeClient, ClaudeClient\nclient = ClaudeClient('%s')\n" % server.url
+    source += sync_example + "\nclient = AsyncClaudeClient('%s')\n" % server.url
+    source += in_a_function(async_example) + "\nasyncio.run(example())\n"
+    assert run(source, file=tmp_path / "stream.py").out == "hellohello"
