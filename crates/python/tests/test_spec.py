@@ -46,7 +46,7 @@ def spec_fields(name: str) -> typing.Dict[str, typing.Any]:
     (block,) = blocks(name)
     (definition,) = ast.parse(block).body
     assert isinstance(definition, ast.ClassDef) and definition.name == name
-    names = dict(vars(typing), **vars(claude_code_api))
+    names = dict(vars(typing), **{name: getattr(claude_code_api, name) for name in claude_code_api.__all__})
     fields = {}
     for line in definition.body:
         assert isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is None

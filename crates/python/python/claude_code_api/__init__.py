@@ -6,6 +6,8 @@
         print(client.complete("Write a haiku about Python").content)
 """
 
+from typing import TYPE_CHECKING
+
 from ._async import AsyncClaudeClient, AsyncStream
 from ._client import ClaudeClient
 from ._errors import (
@@ -20,15 +22,10 @@ from ._errors import (
     TimeoutError,
 )
 from ._native import Stream
-from ._types import (
-    BatchResponse,
-    BatchResult,
-    Cache,
-    Model,
-    Response,
-    Usage,
-    UsageStats,
-)
+from ._types import Cache, Model, Response, Usage
+
+if TYPE_CHECKING:
+    from ._reports import BatchResponse, BatchResult, UsageStats
 
 __version__ = "0.1.0"
 
@@ -54,3 +51,12 @@ __all__ = [
     "Usage",
     "UsageStats",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        if name in ("BatchResponse", "BatchResult", "UsageStats"):
+            from . import _reports
+
+            return getattr(_reports, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, Optional
 
 
 class Model(str, Enum):
@@ -19,7 +19,7 @@ class Model(str, Enum):
         return self.value
 
 
-class _Record:
+class Record:
     """What ``@dataclass`` would write for each class anew: as it does so by compiling source, that is half of the import."""
 
     __dataclass_fields__: Dict[str, Any]
@@ -35,7 +35,7 @@ class _Record:
 
 
 @dataclass(repr=False, eq=False)
-class Usage(_Record):
+class Usage(Record):
     """Tokens of a call. A budget counts ``total_tokens``."""
 
     input_tokens: int
@@ -44,7 +44,7 @@ class Usage(_Record):
 
 
 @dataclass(repr=False, eq=False)
-class Cache(_Record):
+class Cache(Record):
     """Input tokens that went through the prompt cache; part of ``Usage.input_tokens``."""
 
     creation_input_tokens: int = 0
@@ -52,7 +52,7 @@ class Cache(_Record):
 
 
 @dataclass(repr=False, eq=False)
-class Response(_Record):
+class Response(Record):
     """The answer to one prompt."""
 
     id: str
@@ -71,41 +71,3 @@ class Response(_Record):
     route: Optional[Dict[str, str]] = None
     replayed: bool = False
     clamped_max_tokens: Optional[int] = None
-
-
-@dataclass(repr=False, eq=False)
-class BatchResult(_Record):
-    """What became of one prompt of a batch."""
-
-    id: Optional[str]
-    prompt: str
-    status: str
-    content: Optional[str]
-    usage: Optional[Usage]
-    cost: Optional[float]
-    error: Optional[str]
-
-
-@dataclass(repr=False, eq=False)
-class BatchResponse(_Record):
-    """What became of a batch; results in the order of the prompts."""
-
-    total: int
-    completed: int
-    failed: int
-    results: List[BatchResult]
-    total_cost: float
-    total_tokens: int
-
-
-@dataclass(repr=False, eq=False)
-class UsageStats(_Record):
-    """What a project has used in a period."""
-
-    project_id: str
-    period: str
-    total_tokens: int
-    total_cost: float
-    by_model: Dict[str, Dict[str, Union[int, float]]]
-    limit: Optional[int]
-    remaining: Optional[int]

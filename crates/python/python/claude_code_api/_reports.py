@@ -1,0 +1,46 @@
+"""What comes out of batches and of usage. Loaded on first use: most programs need none of it, and it takes time to build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Union
+
+from ._types import Record, Usage
+
+
+@dataclass(repr=False, eq=False)
+class BatchResult(Record):
+    """What became of one prompt of a batch."""
+
+    id: Optional[str]
+    prompt: str
+    status: str
+    content: Optional[str]
+    usage: Optional[Usage]
+    cost: Optional[float]
+    error: Optional[str]
+
+
+@dataclass(repr=False, eq=False)
+class BatchResponse(Record):
+    """What became of a batch; results in the order of the prompts."""
+
+    total: int
+    completed: int
+    failed: int
+    results: List[BatchResult]
+    total_cost: float
+    total_tokens: int
+
+
+@dataclass(repr=False, eq=False)
+class UsageStats(Record):
+    """What a project has used in a period."""
+
+    project_id: str
+    period: str
+    total_tokens: int
+    total_cost: float
+    by_model: Dict[str, Dict[str, Union[int, float]]]
+    limit: Optional[int]
+    remaining: Optional[int]
