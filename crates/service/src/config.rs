@@ -49,9 +49,12 @@ pub struct Settings {
     /// GGUF file of the embedded model [default: the one that `model install` put in place]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_PATH", value_name = "FILE")]
     pub model_path: Option<PathBuf>,
-    /// Threads that the embedded model computes on [default: half of the cores, at least 1, at most 4]
+    /// Threads that the embedded model generates one answer on [default: half of the cores, at least 1, at most 4]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_THREADS", value_name = "COUNT")]
     pub local_threads: Option<u32>,
+    /// Threads that it reads prompts and generates several answers on [default: the cores, at most 8]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_BATCH_THREADS", value_name = "COUNT")]
+    pub local_batch_threads: Option<u32>,
     /// Calls that the embedded model works on at a time [default: 16]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_SLOTS", value_name = "COUNT")]
     pub local_slots: Option<u32>,
@@ -121,8 +124,10 @@ pub struct Limits {
 pub struct Local {
     /// The GGUF file, when one was named.
     pub model_path: Option<PathBuf>,
-    /// Threads to compute on.
+    /// Threads to generate one answer on.
     pub threads: u32,
+    /// Threads to read prompts and generate several answers on.
+    pub batch_threads: u32,
     /// Calls worked on at a time.
     pub slots: u32,
     /// Calls that may wait.
@@ -278,6 +283,13 @@ impl Layers<'_> {
                     threads_default,
                     1..=256,
                 )?,
+                batch_threads: self.within(
+                    "local_batch_threads",
+                    given.local_batch_threads,
+                    file.local_batch_threads,
+                    batch_threads_default,
+                    1..=256,
+                )?,
                 slots: self.within("local_slots", given.local_slots, file.local_slots, || 16, 1..=LOCAL_SLOTS_MAX)?,
                 queue_max: self.within(
                     "local_queue_max",
@@ -366,10 +378,17 @@ fn drain_timeout(seconds: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "takes seconds, 0 or more".to_owned())
 }
 
-/// The model's threads spin at barriers: beside other work, fewer are faster.
+/// The model's threads spin at barriers: for the little work of one token, beside other work, fewer are faster.
 fn threads_default() -> u32 {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u32::try_from((cores / 2).clamp(1, 4)).expect("at most 4")
+    (cores() / 2).clamp(1, 4)
+}
+
+fn batch_threads_default() -> u32 {
+    cores().min(8)
+}
+
+fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 
 impl FromStr for Listen {

@@ -60,6 +60,7 @@ impl Local {
             llama,
             model: Arc::clone(&model),
             threads: settings.threads,
+            batch_threads: settings.batch_threads,
             slots: settings.slots,
             cache_tokens: settings.cache_tokens,
             waiting,
