@@ -4,7 +4,6 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Router,
-    extract::State,
     http::{Method, Uri},
     middleware::{from_fn, from_fn_with_state},
 };
@@ -61,7 +60,7 @@ pub(crate) fn router(app: Arc<App>, port: u16) -> Router {
         .with_state(app)
 }
 
-async fn no_such_endpoint(State(_): State<Arc<App>>, method: Method, uri: Uri) -> ApiError {
+async fn no_such_endpoint(method: Method, uri: Uri) -> ApiError {
     ApiError::not_found(format!("there is no endpoint {method} {}; /docs lists what there is", uri.path()))
 }
 
