@@ -50,7 +50,7 @@ def service() -> Iterator[Service]:
         pytest.fail("no service at %s: build it, or name one in CLAUDE_CODE_API_BINARY" % binary, pytrace=False)
     with tempfile.TemporaryDirectory() as data:
         process = subprocess.Popen(
-            [str(binary), "serve", "--listen", "localhost:0", "--data-dir", data],
+            [str(binary), "serve", "--listen", "localhost:0", "--local-batch-threads", "1", "--data-dir", data],
             stdout=subprocess.PIPE,
             env={name: value for name, value in os.environ.items() if not name.startswith("CLAUDE_CODE_API_")},
         )

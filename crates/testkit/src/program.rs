@@ -77,7 +77,9 @@ impl Program {
         let folder = tempfile::tempdir().expect("a folder");
         let stderr = File::create(stderr_of(&folder)).expect("a file");
         let mut command = command();
-        command.args(["serve", "--listen", "localhost:0", "--data-dir"]).arg(folder.path());
+        command
+            .args(["serve", "--listen", "localhost:0", "--local-batch-threads", "1", "--data-dir"])
+            .arg(folder.path());
         command.arg("--model-path").arg(model_file()).args(flags);
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the program runs");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped")).lines();

@@ -66,6 +66,8 @@ impl TestServer {
         let settings = Settings {
             listen: Some("localhost:0".to_owned()),
             drain_timeout: settings.drain_timeout.or(Some(DRAIN_TIMEOUT_S)),
+            // Tests run side by side, and the model's threads spin: two for each would take the cores from each other.
+            local_batch_threads: settings.local_batch_threads.or(Some(1)),
             ..settings
         };
         let (stop, stopped) = oneshot::channel();

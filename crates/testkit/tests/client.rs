@@ -75,7 +75,7 @@ async fn the_deadline_of_a_call_is_a_time_out_and_is_not_tried_again() {
     let error = client(&server).complete(endless().timeout(Duration::from_millis(600))).await.expect_err("too long");
     assert!(error.is_timeout() && error.attempts() == 1, "{error}");
     slots_are_free(&server, "the slot of a timed-out call is free").await;
-    let stream = client(&server).stream(endless().total_timeout(Duration::from_millis(600))).await;
+    let stream = client(&server).stream(endless().total_timeout(Duration::from_secs(3))).await;
     let mut stream = stream.expect("the first text comes sooner");
     let error = loop {
         match stream.next().await.expect("an error comes before the end") {

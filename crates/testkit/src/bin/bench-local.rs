@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use claude_code_api_service::config::{Config, Settings};
 use claude_code_api_testkit::{Caller, Event, Events, TestServer};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ fn request(seed: u32, max_tokens: u32) -> Value {
 
 #[tokio::main]
 async fn main() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_with(as_served()).await;
     let caller = server.caller();
     stream(&caller, 0, 8).await; // The first call of a process is slower than every other.
     println!("| streams | tokens/s in all | ratio to 1 stream | first token, p50 | first token, max |");
@@ -92,4 +93,10 @@ async fn running(caller: &Caller, seed: u32) -> Events {
 fn p50_and_max(times: &mut [Duration]) -> (Duration, Duration) {
     times.sort_unstable();
     (times[times.len() / 2], times[times.len() - 1])
+}
+
+/// Tests keep to one thread; what is measured is what `serve` does.
+fn as_served() -> Settings {
+    let defaults = Config::from_settings(Settings::default()).expect("the defaults are in range");
+    Settings { local_batch_threads: Some(defaults.local.batch_threads), ..Settings::default() }
 }
