@@ -9,11 +9,15 @@ pub mod call;
 pub mod config;
 mod http;
 pub mod id;
+pub mod ledger;
 pub mod model;
 pub mod money;
+pub mod price;
 pub mod project;
 mod serve;
+pub mod store;
 pub mod usage;
+pub mod window;
 
 pub use http::openapi;
 pub use serve::{Listeners, serve};

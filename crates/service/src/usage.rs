@@ -7,8 +7,10 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens generated.
     pub output_tokens: u64,
-    /// Of the input: tokens written to the prompt cache.
-    pub cache_creation_tokens: u64,
+    /// Of the input: tokens written to the prompt cache for 5 minutes.
+    pub cache_write_5m_tokens: u64,
+    /// Of the input: tokens written to the prompt cache for an hour.
+    pub cache_write_1h_tokens: u64,
     /// Of the input: tokens read from the prompt cache.
     pub cache_read_tokens: u64,
 }
@@ -25,6 +27,9 @@ impl From<Usage> for claude_code_api_wire::Usage {
 
 impl From<Usage> for claude_code_api_wire::Cache {
     fn from(usage: Usage) -> Self {
-        Self { creation_input_tokens: usage.cache_creation_tokens, read_input_tokens: usage.cache_read_tokens }
+        Self {
+            creation_input_tokens: usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
+            read_input_tokens: usage.cache_read_tokens,
+        }
     }
 }

@@ -51,7 +51,7 @@ async fn an_answer_is_one_start_then_text_then_one_end(backend: &dyn Backend) {
 
 async fn an_answer_stops_at_max_tokens(backend: &dyn Backend) {
     let events = events(backend, 1).await;
-    let Some(Event::End { stop_reason, usage }) = events.last() else { panic!("no end: {events:?}") };
+    let Some(Event::End { stop_reason, usage, .. }) = events.last() else { panic!("no end: {events:?}") };
     assert_eq!((*stop_reason, usage.output_tokens), (StopReason::MaxTokens, 1));
 }
 

@@ -77,6 +77,8 @@ pub enum Event {
         stop_reason: StopReason,
         /// The final usage.
         usage: Usage,
+        /// The answer names something that changes its price and that no table of prices covers.
+        unpriced: bool,
     },
 }
 
@@ -97,6 +99,8 @@ pub struct Failure {
 pub enum Spend {
     /// Nothing was spent: the attempt may be repeated under the same hold.
     Unspent,
+    /// The request was sent, and nothing came back that says what it cost.
+    Unknown,
     /// Tokens were generated.
     Spent(Usage),
 }

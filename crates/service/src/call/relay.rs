@@ -88,7 +88,7 @@ async fn relay(
                 seen.content.push_str(&text);
                 Update::Text(text)
             }
-            Ok(Event::End { stop_reason, usage }) => {
+            Ok(Event::End { stop_reason, usage, .. }) => {
                 seen.usage = usage;
                 seen.usage_is_final = true;
                 return Ok(stop_reason);

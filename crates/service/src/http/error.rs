@@ -58,7 +58,7 @@ impl ApiError {
             message: self.message.clone(),
             retryable: self.retryable,
             retry_after: self.retry_after.map(|wait| wait.as_secs_f64()),
-            request_id: id.as_str().to_owned(),
+            request_id: id.to_string(),
             field: self.field.clone(),
             extra: Map::new(),
         })

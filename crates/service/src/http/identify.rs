@@ -16,15 +16,15 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     let id = RequestId::new();
     let begun = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(id);
     let mut response = next.run(request).await;
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         response = error.with_id(&id).into_response();
     }
-    let value = HeaderValue::from_str(id.as_str()).expect("an id is visible ASCII");
+    let value = HeaderValue::try_from(id.to_string()).expect("an id is visible ASCII");
     response.headers_mut().insert(claude_code_api_wire::REQUEST_ID, value);
     tracing::debug!(
-        request_id = id.as_str(),
+        request_id = %id,
         %method,
         path,
         status = response.status().as_u16(),

@@ -118,7 +118,7 @@ impl Slot {
             let rest = self.text.finish();
             self.send_text(rest);
         }
-        self.send(Event::End { stop_reason, usage: self.usage() });
+        self.send(Event::End { stop_reason, usage: self.usage(), unpriced: false });
         Progress::Ended
     }
 

@@ -1,0 +1,176 @@
+//! Admission: which candidates fit what is left, and what is then held. Pure: a store calls it inside of its transaction.
+
+use super::{Amount, Counter, Limits};
+use crate::window::Period;
+
+/// The least that `max_tokens` is lowered to.
+const CLAMP_TOKENS_MIN: i64 = 256;
+
+const MILLION: i128 = 1_000_000;
+
+/// A target as the ledger sees it: bounds and prices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// What callers see as the model: the tier, else the id.
+    pub model: String,
+    /// The most tokens that the input can be.
+    pub input_tokens: i64,
+    /// The most tokens that the output can be: `max_tokens`.
+    pub output_tokens: i64,
+    /// Whether the caller set `max_tokens`.
+    pub output_set: bool,
+    /// Nano-dollars for a million input tokens, at the dearest that these can cost.
+    pub input_price: i64,
+    /// Nano-dollars for a million output tokens.
+    pub output_price: i64,
+}
+
+impl Candidate {
+    /// What the call costs at most when its output is at most this.
+    fn worst(&self, output_tokens: i64) -> Amount {
+        let micro = i128::from(self.input_tokens) * i128::from(self.input_price)
+            + i128::from(output_tokens) * i128::from(self.output_price);
+        let nanos = micro.div_euclid(MILLION) + i128::from(micro.rem_euclid(MILLION) > 0);
+        Amount {
+            tokens: self.input_tokens.saturating_add(output_tokens),
+            nanos: i64::try_from(nanos).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// The most output that stays within `ceiling`.
+    fn output_within(&self, ceiling: Amount) -> i64 {
+        let by_tokens = i128::from(ceiling.tokens) - i128::from(self.input_tokens);
+        let left = i128::from(ceiling.nanos) * MILLION - i128::from(self.input_tokens) * i128::from(self.input_price);
+        let by_nanos = if self.output_price == 0 { by_tokens } else { left.div_euclid(i128::from(self.output_price)) };
+        i64::try_from(by_tokens.min(by_nanos)).unwrap_or(i64::MIN)
+    }
+}
+
+/// A candidate that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its place among the candidates.
+    pub index: usize,
+    /// Its `max_tokens`, lowered where the budget covers no more.
+    pub output_tokens: i64,
+}
+
+/// Tokens or money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Tokens.
+    Tokens,
+    /// Nano-dollars.
+    Nanos,
+}
+
+/// The limit that a call does not fit under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// The window; `None`: the call's own `max_cost`.
+    pub period: Option<Period>,
+    /// What is short.
+    pub unit: Unit,
+    /// The limit.
+    pub limit: i64,
+    /// What is spent of it.
+    pub spent: i64,
+    /// What is held of it.
+    pub held: i64,
+    /// What the call would take at most.
+    pub wanted: i64,
+}
+
+/// What becomes of the candidates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// These fit, and this much is held.
+    Fits(Vec<Kept>, Amount),
+    /// None fits now, and some would if what is held were not.
+    Held,
+    /// None fits what is left.
+    Exceeded(Shortage),
+}
+
+enum Fit {
+    Now(i64),
+    Later,
+    Never,
+}
+
+/// Everything that limits one call.
+pub(super) struct Room<'a> {
+    pub(super) limits: &'a Limits,
+    /// In the order of [`Period::ALL`].
+    pub(super) counters: [Counter; 3],
+    /// The most that the call itself allows.
+    pub(super) nanos_max: Option<i64>,
+}
+
+impl Room<'_> {
+    pub(super) fn admit(&self, candidates: &[Candidate]) -> Admission {
+        let fits: Vec<Fit> = candidates.iter().map(|candidate| self.fit(candidate)).collect();
+        let kept: Vec<Kept> =
+            (fits.iter().enumerate())
+                .filter_map(|(index, fit)| {
+                    if let Fit::Now(tokens) = *fit { Some(Kept { index, output_tokens: tokens }) } else { None }
+                })
+                .collect();
+        if !kept.is_empty() {
+            let worst = |kept: &Kept| candidates[kept.index].worst(kept.output_tokens);
+            let held = kept.iter().map(worst).fold(Amount::ZERO, Amount::max);
+            return Admission::Fits(kept, held);
+        }
+        if fits.iter().any(|fit| matches!(fit, Fit::Later)) {
+            return Admission::Held;
+        }
+        let cheapest = candidates.iter().map(|candidate| candidate.worst(self.output_least(candidate)));
+        let cheapest = cheapest.min_by_key(|worst| (worst.nanos, worst.tokens)).unwrap_or_default();
+        Admission::Exceeded(self.shortage(cheapest).expect("what does not fit is short of something"))
+    }
+
+    fn fit(&self, candidate: &Candidate) -> Fit {
+        let ceiling = self.left(|counter| counter.spent);
+        let output = candidate.output_tokens.min(candidate.output_within(ceiling));
+        if output < self.output_least(candidate) {
+            return Fit::Never;
+        }
+        let room = self.left(|counter| counter.spent + counter.held);
+        let worst = candidate.worst(output);
+        if worst.tokens <= room.tokens && worst.nanos <= room.nanos { Fit::Now(output) } else { Fit::Later }
+    }
+
+    fn output_least(&self, candidate: &Candidate) -> i64 {
+        let may_clamp = match self.limits.clamp {
+            super::Clamp::Never => false,
+            super::Clamp::Unset => !candidate.output_set,
+            super::Clamp::Always => true,
+        };
+        if may_clamp { candidate.output_tokens.min(CLAMP_TOKENS_MIN) } else { candidate.output_tokens }
+    }
+
+    /// The least that any limit leaves beyond what `used` counts.
+    fn left(&self, used: impl Fn(&Counter) -> Amount) -> Amount {
+        let mut left = Amount { tokens: i64::MAX, nanos: self.nanos_max.unwrap_or(i64::MAX) };
+        for (limit, counter) in self.limits.windows.iter().zip(&self.counters) {
+            let used = used(counter);
+            left.tokens = left.tokens.min(limit.tokens.map_or(i64::MAX, |limit| limit.saturating_sub(used.tokens)));
+            left.nanos = left.nanos.min(limit.nanos.map_or(i64::MAX, |limit| limit.saturating_sub(used.nanos)));
+        }
+        left
+    }
+
+    /// The first limit that this does not fit under, the longest window first.
+    fn shortage(&self, wanted: Amount) -> Option<Shortage> {
+        let short = |period, unit, limit: Option<i64>, spent: i64, held: i64, wanted: i64| {
+            let limit = limit?;
+            (wanted > limit.saturating_sub(spent)).then_some(Shortage { period, unit, limit, spent, held, wanted })
+        };
+        let windows = Period::ALL.into_iter().rev().find_map(|period| {
+            let (limit, Counter { spent, held, .. }) = (self.limits.of(period), self.counters[period as usize]);
+            short(Some(period), Unit::Nanos, limit.nanos, spent.nanos, held.nanos, wanted.nanos)
+                .or_else(|| short(Some(period), Unit::Tokens, limit.tokens, spent.tokens, held.tokens, wanted.tokens))
+        });
+        windows.or_else(|| short(None, Unit::Nanos, self.nanos_max, 0, 0, wanted.nanos))
+    }
+}

@@ -1,0 +1,443 @@
+//! Books: the ledger's rows that a group of operations names, in memory, and the decisions on them.
+//!
+//! A store loads the rows, applies the operations in order, and writes what changed in the transaction in which it loaded
+//! (or, alone on its database, what it has kept from before). Invariant 1 lives in [`Books::reserve`], invariant 2 in
+//! [`Books::settle`]: an open reservation is removed exactly once.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Amount, Candidate, Ended, Entry, Kept, Limits, Project, Reservation, SettledBy, Shortage, Spent,
+    admit::{Admission, Room},
+};
+use crate::{
+    id::{CallId, EntryId},
+    money::Nanos,
+    project::ProjectId,
+    usage::Usage,
+    window::{Day, Moment, Period},
+};
+
+/// What was spent and is held in one window of one project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Settled.
+    pub spent: Amount,
+    /// Reserved, and not settled yet.
+    pub held: Amount,
+}
+
+/// A project with its counters, as far as they were loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// What it may use; `None`: there is no such project yet.
+    pub limits: Option<Limits>,
+    /// Its open reservations.
+    pub calls: i64,
+    counters: BTreeMap<(Period, Day), (Counter, Dirty)>,
+}
+
+type Dirty = bool;
+
+impl Account {
+    /// A counter as it was loaded.
+    pub fn load(&mut self, period: Period, start: Day, counter: Counter) {
+        self.counters.insert((period, start), (counter, false));
+    }
+
+    /// Whether the windows of this day are loaded.
+    pub fn knows(&self, day: Day) -> bool {
+        Period::ALL.iter().all(|period| self.counters.contains_key(&(*period, day.start_of(*period))))
+    }
+
+    /// The windows of a day, in the order of [`Period::ALL`].
+    pub fn windows(&self, day: Day) -> [Counter; 3] {
+        Period::ALL.map(|period| {
+            self.counters.get(&(period, day.start_of(period))).map_or_else(Counter::default, |(counter, _)| *counter)
+        })
+    }
+
+    fn change(&mut self, day: Day, change: impl Fn(&mut Counter)) {
+        for period in Period::ALL {
+            let (counter, dirty) = self.counters.entry((period, day.start_of(period))).or_default();
+            change(counter);
+            *dirty = true;
+        }
+    }
+}
+
+/// What a call asks the ledger for before it leaves for a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// Id of the reservation, new.
+    pub id: EntryId,
+    /// The call.
+    pub call: CallId,
+    /// Who pays.
+    pub project: ProjectId,
+    /// The targets, best first; never empty.
+    pub candidates: Vec<Candidate>,
+    /// The most that the call itself allows, in nano-dollars.
+    pub nanos_max: Option<i64>,
+    /// The limits of the project that this call makes, where it may make one.
+    pub creates: Option<Limits>,
+}
+
+/// A reservation, as the call hears of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The candidates that it covers.
+    pub kept: Vec<Kept>,
+    /// What is held.
+    pub held: Amount,
+    /// When, by the store's clock: what prices apply.
+    pub reserved_at: Moment,
+}
+
+/// The answer to [`Reserve`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// It is held, durably.
+    Granted(Grant),
+    /// Room is merely held by others: it may come.
+    Wait,
+    /// As many calls of the project run as may.
+    CallsMax(u32),
+    /// What is left does not cover the call.
+    Exceeded(Shortage, Moment),
+    /// There is no such project.
+    NoProject,
+    /// The projects that use may make are all made.
+    TooManyProjects,
+    /// The process was taken for dead: its holds are charged, and it needs a new epoch.
+    EpochDead,
+}
+
+/// The end of a reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// The reservation.
+    pub id: EntryId,
+    /// Who pays.
+    pub project: ProjectId,
+    /// What it came to; `None` releases it, as nothing was spent.
+    pub spent: Option<Spent>,
+}
+
+/// The answer to [`Settle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Done; and this is what it came to beyond what was held.
+    Closed(Amount),
+    /// It had been charged at the worst case by recovery, and is corrected now.
+    Corrected,
+    /// It was closed before: by the same operation, sent again.
+    Already,
+}
+
+/// Tokens and money of one model in one day of a project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ModelUsage {
+    /// Entries.
+    pub requests: i64,
+    /// Tokens in.
+    pub input_tokens: i64,
+    /// Tokens out.
+    pub output_tokens: i64,
+    /// Nano-dollars.
+    pub cost_nanos: i64,
+}
+
+impl ModelUsage {
+    fn of(spent: &Spent, sign: i64) -> Self {
+        let count = |tokens: u64| sign * i64::try_from(tokens).unwrap_or(i64::MAX);
+        Self {
+            requests: sign,
+            input_tokens: count(spent.usage.input_tokens),
+            output_tokens: count(spent.usage.output_tokens),
+            cost_nanos: sign * spent.cost.0,
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cost_nanos += other.cost_nanos;
+    }
+}
+
+/// What a group of operations changed, for the store to write.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Projects to insert.
+    pub created: Vec<Project>,
+    /// Reservations to insert.
+    pub opened: Vec<Reservation>,
+    /// Reservations to delete.
+    pub closed: Vec<EntryId>,
+    /// Entries to insert.
+    pub entries: Vec<Entry>,
+    /// Entries to overwrite.
+    pub corrected: Vec<Entry>,
+    /// Counters to write.
+    pub counters: Vec<(ProjectId, Period, Day, Counter)>,
+    /// What to add to the usage by model of all windows of the day.
+    pub usage: BTreeMap<(ProjectId, Day, String), ModelUsage>,
+}
+
+/// The rows, and the decisions.
+#[derive(Debug, Default)]
+pub struct Books {
+    /// The process whose operations these are.
+    pub epoch: i64,
+    /// Whether that process counts as alive.
+    pub epoch_is_alive: bool,
+    /// The store's time.
+    pub now: Moment,
+    /// How many more projects use may make.
+    pub creations_left: usize,
+    accounts: BTreeMap<ProjectId, Account>,
+    reservations: BTreeMap<EntryId, Reservation>,
+    recovered: BTreeMap<EntryId, Entry>,
+    changes: Changes,
+}
+
+impl Books {
+    /// Empty books of a process that counts as alive.
+    pub fn new(epoch: i64, now: Moment, creations_left: usize) -> Self {
+        Self { epoch, epoch_is_alive: true, now, creations_left, ..Self::default() }
+    }
+
+    /// The account, for the store to load.
+    pub fn account(&mut self, project: &ProjectId) -> &mut Account {
+        if !self.accounts.contains_key(project) {
+            self.accounts.insert(project.clone(), Account::default());
+        }
+        self.accounts.get_mut(project).expect("inserted above")
+    }
+
+    /// Whether the account was loaded.
+    pub fn knows(&self, project: &ProjectId) -> bool {
+        self.accounts.contains_key(project)
+    }
+
+    /// An open reservation, for the store to load, and to look for.
+    pub fn open(&mut self, reservation: Reservation) {
+        self.reservations.insert(reservation.id, reservation);
+    }
+
+    /// The open reservation of this id.
+    pub fn reservation(&self, id: EntryId) -> Option<&Reservation> {
+        self.reservations.get(&id)
+    }
+
+    /// Every open reservation that is loaded.
+    pub fn reservations(&self) -> impl Iterator<Item = &Reservation> {
+        self.reservations.values()
+    }
+
+    /// An entry that recovery made, for the store to load when an operation names it and no reservation has its id.
+    pub fn load_recovered(&mut self, entry: Entry) {
+        let corrected_already = self.changes.corrected.iter().any(|corrected| corrected.id == entry.id);
+        if !corrected_already {
+            self.recovered.insert(entry.id, entry);
+        }
+    }
+
+    /// What changed since the last time this was asked.
+    pub fn take_changes(&mut self) -> Changes {
+        self.recovered.clear();
+        let mut changes = std::mem::take(&mut self.changes);
+        for (project, account) in &mut self.accounts {
+            for ((period, start), (counter, dirty)) in account.counters.iter_mut().filter(|(_, (_, dirty))| *dirty) {
+                changes.counters.push((project.clone(), *period, *start, *counter));
+                *dirty = false;
+            }
+        }
+        changes
+    }
+
+    /// How many accounts are loaded.
+    pub fn accounts_loaded(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// Holds the worst case of a call over all windows, or says why not.
+    pub fn reserve(&mut self, reserve: &Reserve) -> Reserved {
+        if let Some(open) = self.reservations.get(&reserve.id) {
+            return Reserved::Granted(self.granted_again(open.clone(), reserve));
+        }
+        if !self.epoch_is_alive {
+            return Reserved::EpochDead;
+        }
+        let day = self.now.day();
+        let limits = match (self.account(&reserve.project).limits.clone(), &reserve.creates) {
+            (Some(limits), _) => limits,
+            (None, None) => return Reserved::NoProject,
+            (None, Some(_)) if self.creations_left == 0 => return Reserved::TooManyProjects,
+            (None, Some(limits)) => limits.clone(),
+        };
+        let account = self.account(&reserve.project);
+        if let Some(most) = limits.calls_max.filter(|most| account.calls >= i64::from(*most)) {
+            return Reserved::CallsMax(most);
+        }
+        let room = Room { limits: &limits, counters: account.windows(day), nanos_max: reserve.nanos_max };
+        match room.admit(&reserve.candidates) {
+            Admission::Held => Reserved::Wait,
+            Admission::Exceeded(shortage) => Reserved::Exceeded(shortage, self.now),
+            Admission::Fits(kept, held) => {
+                self.create(&reserve.project, limits);
+                self.hold(reserve, day, &kept, held);
+                Reserved::Granted(Grant { kept, held, reserved_at: self.now })
+            }
+        }
+    }
+
+    /// The same operation sent again, as its outcome was not known: the hold stands.
+    fn granted_again(&self, open: Reservation, reserve: &Reserve) -> Grant {
+        let Some(limits) = self.accounts.get(&open.project).and_then(|account| account.limits.as_ref()) else {
+            unreachable!("an open reservation has a project")
+        };
+        // What was held is the room that there was: the same candidates fit it.
+        let unlimited = Limits { clamp: super::Clamp::Always, calls_max: limits.calls_max, ..Limits::default() };
+        let mut own = unlimited;
+        own.windows[0] = super::Limit { tokens: Some(open.held.tokens), nanos: Some(open.held.nanos) };
+        let room = Room { limits: &own, counters: [Counter::default(); 3], nanos_max: None };
+        let kept = match room.admit(&reserve.candidates) {
+            Admission::Fits(kept, _) => kept,
+            Admission::Held | Admission::Exceeded(_) => unreachable!("these candidates were held"),
+        };
+        Grant { kept, held: open.held, reserved_at: open.reserved_at }
+    }
+
+    fn create(&mut self, project: &ProjectId, limits: Limits) {
+        let account = self.account(project);
+        if account.limits.is_none() {
+            account.limits = Some(limits.clone());
+            self.creations_left -= 1;
+            self.changes.created.push(Project { id: project.clone(), limits, created_by_use: true });
+        }
+    }
+
+    fn hold(&mut self, reserve: &Reserve, day: Day, kept: &[Kept], held: Amount) {
+        let account = self.account(&reserve.project);
+        account.calls += 1;
+        account.change(day, |counter| counter.held += held);
+        let kept = kept.iter().map(|kept| &reserve.candidates[kept.index]);
+        let dearest = kept.max_by_key(|candidate| candidate.output_price).expect("something fits");
+        let reservation = Reservation {
+            id: reserve.id,
+            call: reserve.call,
+            project: reserve.project.clone(),
+            epoch: self.epoch,
+            day,
+            held,
+            model: dearest.model.clone(),
+            input_tokens: dearest.input_tokens.min(held.tokens),
+            reserved_at: self.now,
+        };
+        self.changes.opened.push(reservation.clone());
+        self.reservations.insert(reservation.id, reservation);
+    }
+
+    /// Closes a reservation: what it came to is spent where it was held. By compare-and-set on its being open: a second time
+    /// changes nothing, except that the truth corrects a charge of recovery, once.
+    pub fn settle(&mut self, settle: &Settle) -> Settled {
+        if let Some(reservation) = self.reservations.remove(&settle.id) {
+            return Settled::Closed(self.close(reservation, settle.spent.clone(), SettledBy::Call));
+        }
+        match self.recovered.remove(&settle.id) {
+            Some(entry) if entry.settled_by == SettledBy::Recovery => {
+                self.correct(entry, settle.spent.clone());
+                Settled::Corrected
+            }
+            _ => Settled::Already,
+        }
+    }
+
+    /// Charges every loaded reservation of a dead epoch at its worst case.
+    pub fn recover(&mut self, is_dead: impl Fn(i64) -> bool) -> usize {
+        let dead: Vec<EntryId> =
+            self.reservations.values().filter(|open| is_dead(open.epoch)).map(|open| open.id).collect();
+        for id in &dead {
+            let reservation = self.reservations.remove(id).expect("collected above");
+            let spent = worst_case(&reservation);
+            self.close(reservation, Some(spent), SettledBy::Recovery);
+        }
+        dead.len()
+    }
+
+    fn close(&mut self, reservation: Reservation, spent: Option<Spent>, settled_by: SettledBy) -> Amount {
+        let amount = spent.as_ref().map_or(Amount::ZERO, Spent::amount);
+        let overrun = amount.above(reservation.held);
+        let account = self.account(&reservation.project);
+        account.calls -= 1;
+        account.change(reservation.day, |counter| {
+            counter.held -= reservation.held;
+            counter.spent += amount;
+        });
+        self.changes.closed.push(reservation.id);
+        if let Some(spent) = spent {
+            self.count(&reservation.project, reservation.day, &spent, 1);
+            self.changes.entries.push(Entry {
+                id: reservation.id,
+                call: reservation.call,
+                project: reservation.project,
+                day: reservation.day,
+                spent,
+                overrun,
+                reserved_at: reservation.reserved_at,
+                settled_at: self.now,
+                settled_by,
+            });
+        }
+        overrun
+    }
+
+    /// Replaces what recovery charged by what it was.
+    fn correct(&mut self, mut entry: Entry, spent: Option<Spent>) {
+        let spent = spent.unwrap_or_else(|| Spent {
+            usage: Usage::default(),
+            cost: Nanos::ZERO,
+            exact: true,
+            ..entry.spent.clone()
+        });
+        let (charged, amount) = (entry.spent.amount(), spent.amount());
+        self.account(&entry.project).change(entry.day, |counter| {
+            counter.spent -= charged;
+            counter.spent += amount;
+        });
+        self.count(&entry.project, entry.day, &entry.spent, -1);
+        self.count(&entry.project, entry.day, &spent, 1);
+        entry.overrun = amount.above(charged);
+        entry.spent = spent;
+        entry.settled_by = SettledBy::Correction;
+        entry.settled_at = self.now;
+        self.changes.corrected.push(entry);
+    }
+
+    fn count(&mut self, project: &ProjectId, day: Day, spent: &Spent, sign: i64) {
+        let key = (project.clone(), day, spent.model.clone());
+        self.changes.usage.entry(key).or_default().add(ModelUsage::of(spent, sign));
+    }
+}
+
+/// What is charged when nobody lives to tell: the whole hold.
+fn worst_case(reservation: &Reservation) -> Spent {
+    let count = |tokens: i64| u64::try_from(tokens).unwrap_or(0);
+    Spent {
+        model: reservation.model.clone(),
+        model_id: String::new(),
+        backend: String::new(),
+        usage: Usage {
+            input_tokens: count(reservation.input_tokens),
+            output_tokens: count(reservation.held.tokens - reservation.input_tokens),
+            ..Usage::default()
+        },
+        cost: Nanos(reservation.held.nanos),
+        exact: false,
+        unpriced: false,
+        ended: Ended::Orphaned,
+    }
+}

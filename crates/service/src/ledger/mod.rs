@@ -1,0 +1,16 @@
+//! The ledger's nouns and its arithmetic: what is held, what is spent, what still fits. No IO.
+//!
+//! [`Books`] is the heart: a store loads what a group of operations names, [`Books`] decides, the store writes what changed,
+//! all in one transaction. Both stores run the same decisions, so that no store decides anything.
+
+mod admit;
+mod amount;
+mod books;
+mod entry;
+mod limits;
+
+pub use admit::{Candidate, Kept, Shortage, Unit};
+pub use amount::Amount;
+pub use books::{Account, Books, Changes, Counter, Grant, ModelUsage, Reserve, Reserved, Settle, Settled};
+pub use entry::{Ended, Entry, Reservation, SettledBy, Spent};
+pub use limits::{Clamp, Limit, Limits, Project};

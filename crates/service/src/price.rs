@@ -1,0 +1,1 @@
+//! Prices: what a model's tokens cost.

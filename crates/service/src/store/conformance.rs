@@ -1,0 +1,284 @@
+//! What every store does, as plain functions: each takes a store, and panics where it breaks the contract. Each uses projects
+//! of its own, so that all can run on one store, and side by side.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::{Store, WindowUsage};
+use crate::{
+    id::{CallId, EntryId},
+    ledger::{
+        Amount, Candidate, Clamp, Ended, Grant, Limit, Limits, Project, Reserve, Reserved, Settle, Settled, Spent, Unit,
+    },
+    money::Nanos,
+    project::ProjectId,
+    usage::Usage,
+    window::Period,
+};
+
+/// Every check.
+///
+/// # Panics
+/// When the store breaks the contract.
+pub async fn passes(store: &Arc<dyn Store>) {
+    what_is_granted_is_held_and_then_spent(store).await;
+    a_released_hold_leaves_nothing(store).await;
+    the_same_operation_sent_again_changes_nothing(store).await;
+    callers_side_by_side_never_pass_a_limit(store).await;
+    what_is_merely_held_is_waited_for(store).await;
+    the_output_is_lowered_to_what_is_left(store).await;
+    the_candidates_that_fit_are_kept_and_the_dearest_is_held(store).await;
+    a_lowered_limit_stops_admissions_only(store).await;
+    calls_at_a_time_are_limited(store).await;
+    money_is_counted_to_the_nano_dollar(store).await;
+    a_project_that_is_not_there_has_used_nothing(store).await;
+    the_counters_are_the_sums_of_the_entries(store).await;
+}
+
+/// A project with this limit of tokens a month.
+pub async fn project(store: &dyn Store, name: &str, tokens_per_month: Option<i64>) -> ProjectId {
+    let month = Limit { tokens: tokens_per_month, nanos: None };
+    let limits =
+        Limits { windows: [Limit::default(), Limit::default(), month], clamp: Clamp::Never, ..Limits::default() };
+    with_limits(store, name, limits).await
+}
+
+async fn with_limits(store: &dyn Store, name: &str, limits: Limits) -> ProjectId {
+    let id = ProjectId::parse(name).expect("a name");
+    let project = Project { id: id.clone(), limits, created_by_use: false };
+    store.set_project(project).await.expect("the store works");
+    id
+}
+
+/// A target of one nano-dollar a token.
+pub fn candidate(input_tokens: i64, output_tokens: i64) -> Candidate {
+    Candidate {
+        model: "sonnet".to_owned(),
+        input_tokens,
+        output_tokens,
+        output_set: true,
+        input_price: 1_000_000,
+        output_price: 1_000_000,
+    }
+}
+
+/// A call of these candidates.
+pub fn reserve(project: &ProjectId, candidates: Vec<Candidate>) -> Reserve {
+    Reserve {
+        id: EntryId::new(),
+        call: CallId::new(),
+        project: project.clone(),
+        candidates,
+        nanos_max: None,
+        creates: None,
+    }
+}
+
+/// What a call came to, at one nano-dollar a token.
+pub fn spent(input_tokens: u64, output_tokens: u64) -> Spent {
+    Spent {
+        model: "sonnet".to_owned(),
+        model_id: "claude-sonnet-5-5".to_owned(),
+        backend: "test".to_owned(),
+        usage: Usage { input_tokens, output_tokens, ..Usage::default() },
+        cost: Nanos((input_tokens + output_tokens).cast_signed()),
+        exact: true,
+        unpriced: false,
+        ended: Ended::Complete,
+    }
+}
+
+async fn granted(store: &dyn Store, reserve: &Reserve) -> Grant {
+    match store.reserve(reserve.clone()).await.expect("the store works") {
+        Reserved::Granted(grant) => grant,
+        refused => panic!("not granted: {refused:?}"),
+    }
+}
+
+async fn settle(store: &dyn Store, reserve: &Reserve, spent: Option<Spent>) -> Settled {
+    let settle = Settle { id: reserve.id, project: reserve.project.clone(), spent };
+    store.settle(settle).await.expect("the store works")
+}
+
+async fn usage(store: &dyn Store, project: &ProjectId, period: Period) -> WindowUsage {
+    store.usage(project.clone(), period).await.expect("the store works")
+}
+
+fn tokens(tokens: i64) -> Amount {
+    Amount { tokens, nanos: tokens }
+}
+
+async fn what_is_granted_is_held_and_then_spent(store: &Arc<dyn Store>) {
+    let project = project(&**store, "held-then-spent", Some(1_000)).await;
+    let call = reserve(&project, vec![candidate(100, 200)]);
+    let grant = granted(&**store, &call).await;
+    assert_eq!(grant.held, tokens(300));
+    for period in Period::ALL {
+        let usage = usage(&**store, &project, period).await;
+        assert_eq!((usage.spent, usage.held), (Amount::ZERO, tokens(300)), "{period:?}");
+    }
+    assert_eq!(settle(&**store, &call, Some(spent(100, 50))).await, Settled::Closed(Amount::ZERO));
+    for period in Period::ALL {
+        let usage = usage(&**store, &project, period).await;
+        assert_eq!((usage.spent, usage.held), (tokens(150), Amount::ZERO), "{period:?}");
+        let [(model, by_model)] = usage.by_model.as_slice() else { panic!("{usage:?}") };
+        assert_eq!((model.as_str(), by_model.requests, by_model.input_tokens), ("sonnet", 1, 100));
+        assert_eq!((by_model.output_tokens, by_model.cost_nanos), (50, 150));
+    }
+}
+
+async fn a_released_hold_leaves_nothing(store: &Arc<dyn Store>) {
+    let project = project(&**store, "released", Some(1_000)).await;
+    let call = reserve(&project, vec![candidate(100, 200)]);
+    granted(&**store, &call).await;
+    assert_eq!(settle(&**store, &call, None).await, Settled::Closed(Amount::ZERO));
+    let usage = usage(&**store, &project, Period::Day).await;
+    assert_eq!((usage.spent, usage.held, usage.by_model.len()), (Amount::ZERO, Amount::ZERO, 0));
+}
+
+async fn the_same_operation_sent_again_changes_nothing(store: &Arc<dyn Store>) {
+    let project = project(&**store, "again", Some(1_000)).await;
+    let call = reserve(&project, vec![candidate(100, 200)]);
+    let first = granted(&**store, &call).await;
+    assert_eq!(granted(&**store, &call).await, first);
+    assert_eq!(usage(&**store, &project, Period::Day).await.held, tokens(300));
+    settle(&**store, &call, Some(spent(1, 1))).await;
+    for again in [Some(spent(100, 100)), None, Some(spent(1, 1))] {
+        assert_eq!(settle(&**store, &call, again).await, Settled::Already);
+    }
+    let usage = usage(&**store, &project, Period::Day).await;
+    assert_eq!((usage.spent, usage.held), (tokens(2), Amount::ZERO));
+}
+
+async fn callers_side_by_side_never_pass_a_limit(store: &Arc<dyn Store>) {
+    let project = project(&**store, "side-by-side", Some(10_000)).await;
+    let calls = (0..300).map(|_| {
+        let (store, call) = (Arc::clone(store), reserve(&project, vec![candidate(50, 50)]));
+        async move { matches!(store.reserve(call).await.expect("the store works"), Reserved::Granted(_)) }
+    });
+    let granted = join_all(calls).await.into_iter().filter(|granted| *granted).count();
+    assert_eq!(granted, 100);
+    assert_eq!(usage(&**store, &project, Period::Month).await.held, tokens(10_000));
+}
+
+async fn what_is_merely_held_is_waited_for(store: &Arc<dyn Store>) {
+    let project = project(&**store, "held", Some(1_000)).await;
+    let first = reserve(&project, vec![candidate(100, 800)]);
+    granted(&**store, &first).await;
+    let second = reserve(&project, vec![candidate(100, 800)]);
+    assert_eq!(store.reserve(second.clone()).await, Ok(Reserved::Wait));
+    settle(&**store, &first, Some(spent(50, 50))).await;
+    granted(&**store, &second).await;
+    settle(&**store, &second, Some(spent(50, 50))).await;
+    let refused = store.reserve(reserve(&project, vec![candidate(100, 701)])).await.expect("the store works");
+    let Reserved::Exceeded(shortage, _) = refused else { panic!("{refused:?}") };
+    assert_eq!((shortage.unit, shortage.period), (Unit::Tokens, Some(Period::Month)));
+    assert_eq!((shortage.limit, shortage.spent, shortage.held, shortage.wanted), (1_000, 200, 0, 801));
+}
+
+async fn the_output_is_lowered_to_what_is_left(store: &Arc<dyn Store>) {
+    let month = Limit { tokens: Some(1_000), nanos: None };
+    let windows = [Limit::default(), Limit::default(), month];
+    let cases = [
+        (Clamp::Never, false, None),
+        (Clamp::Unset, true, None),
+        (Clamp::Unset, false, Some(700)),
+        (Clamp::Always, true, Some(700)),
+    ];
+    for (clamp, output_set, lowered) in cases {
+        let name = format!("clamp-{}-{output_set}", clamp.as_str());
+        let project = with_limits(&**store, &name, Limits { windows, clamp, ..Limits::default() }).await;
+        let ask = |input| reserve(&project, vec![Candidate { output_set, ..candidate(input, 4_096) }]);
+        let outcome = store.reserve(ask(300)).await.expect("the store works");
+        match (outcome, lowered) {
+            (Reserved::Granted(grant), Some(lowered)) => {
+                assert_eq!((grant.kept[0].output_tokens, grant.held), (lowered, tokens(1_000)));
+            }
+            (Reserved::Exceeded(..), None) => {}
+            (outcome, _) => panic!("{name}: {outcome:?}"),
+        }
+        // Below 256 tokens of an answer there is none.
+        let refused = store.reserve(ask(745)).await.expect("the store works");
+        assert!(matches!(refused, Reserved::Exceeded(..)), "{name}: {refused:?}");
+    }
+}
+
+async fn the_candidates_that_fit_are_kept_and_the_dearest_is_held(store: &Arc<dyn Store>) {
+    let day = Limit { tokens: None, nanos: Some(1_000) };
+    let windows = [day, Limit::default(), Limit::default()];
+    let limits = Limits { windows, clamp: Clamp::Never, ..Limits::default() };
+    let project = with_limits(&**store, "candidates", limits).await;
+    let priced = |model: &str, price: i64| Candidate {
+        model: model.to_owned(),
+        input_price: price,
+        output_price: price,
+        ..candidate(100, 100)
+    };
+    let ask = |price| vec![priced("opus", price), priced("sonnet", 4_000_000), priced("haiku", 1_000_000)];
+    let call = reserve(&project, ask(9_000_000));
+    let grant = granted(&**store, &call).await;
+    assert_eq!(grant.kept.iter().map(|kept| kept.index).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(grant.held, Amount { tokens: 200, nanos: 800 });
+    settle(&**store, &call, None).await;
+    let cheap = Reserve { nanos_max: Some(300), ..reserve(&project, ask(9_000_000)) };
+    assert_eq!(granted(&**store, &cheap).await.held, Amount { tokens: 200, nanos: 200 });
+    let none = Reserve { nanos_max: Some(199), ..reserve(&project, ask(9_000_000)) };
+    let refused = store.reserve(none).await.expect("the store works");
+    assert!(matches!(&refused, Reserved::Exceeded(shortage, _) if shortage.period.is_none()), "{refused:?}");
+}
+
+async fn a_lowered_limit_stops_admissions_only(store: &Arc<dyn Store>) {
+    let id = project(&**store, "lowered", Some(1_000)).await;
+    let call = reserve(&id, vec![candidate(100, 700)]);
+    granted(&**store, &call).await;
+    project(&**store, "lowered", Some(100)).await;
+    let refused = store.reserve(reserve(&id, vec![candidate(1, 1)])).await;
+    assert_eq!(refused, Ok(Reserved::Wait), "what is held may all be released");
+    assert_eq!(settle(&**store, &call, Some(spent(100, 700))).await, Settled::Closed(Amount::ZERO));
+    let refused = store.reserve(reserve(&id, vec![candidate(1, 1)])).await;
+    assert!(matches!(refused, Ok(Reserved::Exceeded(..))), "{refused:?}");
+    assert_eq!(usage(&**store, &id, Period::Month).await.spent, tokens(800));
+}
+
+async fn calls_at_a_time_are_limited(store: &Arc<dyn Store>) {
+    let limits = Limits { calls_max: Some(2), ..Limits::default() };
+    let project = with_limits(&**store, "calls-max", limits).await;
+    let calls: Vec<Reserve> = (0..3).map(|_| reserve(&project, vec![candidate(1, 1)])).collect();
+    granted(&**store, &calls[0]).await;
+    granted(&**store, &calls[1]).await;
+    assert_eq!(store.reserve(calls[2].clone()).await, Ok(Reserved::CallsMax(2)));
+    settle(&**store, &calls[0], None).await;
+    granted(&**store, &calls[2]).await;
+}
+
+async fn money_is_counted_to_the_nano_dollar(store: &Arc<dyn Store>) {
+    let project = project(&**store, "nanos", None).await;
+    // 3 tokens at 0.5 nano-dollars: rounded up, once.
+    let half = Candidate { input_price: 500_000, output_price: 500_000, ..candidate(1, 2) };
+    let call = reserve(&project, vec![half]);
+    assert_eq!(granted(&**store, &call).await.held, Amount { tokens: 3, nanos: 2 });
+    let beyond = Spent { cost: Nanos(5), ..spent(2, 7) };
+    assert_eq!(settle(&**store, &call, Some(beyond)).await, Settled::Closed(Amount { tokens: 6, nanos: 3 }));
+    let usage = usage(&**store, &project, Period::Week).await;
+    assert_eq!((usage.spent, usage.held), (Amount { tokens: 9, nanos: 5 }, Amount::ZERO));
+}
+
+async fn a_project_that_is_not_there_has_used_nothing(store: &Arc<dyn Store>) {
+    let nobody = ProjectId::parse("nobody").expect("a name");
+    let found = usage(&**store, &nobody, Period::Month).await;
+    assert_eq!((found.spent, found.held, found.limits, found.by_model.len()), (Amount::ZERO, Amount::ZERO, None, 0));
+    assert_eq!(store.project(nobody.clone()).await, Ok(None));
+    assert_eq!(store.reserve(reserve(&nobody, vec![candidate(1, 1)])).await, Ok(Reserved::NoProject));
+    let made = Limits { calls_max: Some(7), ..Limits::default() };
+    let call = Reserve { creates: Some(made.clone()), ..reserve(&nobody, vec![candidate(1, 1)]) };
+    granted(&**store, &call).await;
+    let project = store.project(nobody).await.expect("the store works").expect("made by use");
+    assert_eq!((project.limits, project.created_by_use), (made, true));
+}
+
+async fn the_counters_are_the_sums_of_the_entries(store: &Arc<dyn Store>) {
+    let verified = store.verify().await.expect("the store works");
+    assert_eq!(verified.differences, Vec::<String>::new());
+    assert!(verified.entries > 0 && verified.reservations > 0, "{verified:?}");
+}

@@ -1,0 +1,163 @@
+//! The ledger in one file, `ledger.sqlite` of the data folder, which one process has at a time.
+//!
+//! Commits survive the death of the process at once, and that of the machine when the disk has them: within about a second,
+//! or before each answer with `power_loss_safe`.
+
+use std::{
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use claude_code_api_wire::{ServiceHealth, ServiceStatus};
+use futures_core::future::BoxFuture;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Store, StoreError, Verified, WindowUsage};
+use crate::{
+    ledger::{Project, Reserve, Reserved, Settle, Settled},
+    project::ProjectId,
+    window::Period,
+};
+
+mod open;
+mod read;
+mod rows;
+mod writer;
+
+pub use open::Options;
+use writer::{Job, Reply};
+
+/// The most operations that may wait for the writer; more wait to be let in.
+const JOBS_WAITING_MAX: usize = 4_096;
+
+/// How often what was committed is brought to the disk.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// A ledger in a folder.
+pub struct Sqlite {
+    /// `None` once this is being dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    syncer: Option<(JoinHandle<()>, std::sync::mpsc::Sender<()>)>,
+    reader: Arc<Mutex<Connection>>,
+    clock: Arc<open::Clock>,
+    /// Held for as long as this is open; released last.
+    _lock: File,
+}
+
+impl Sqlite {
+    /// Takes the folder, makes what is missing in it, and charges at its worst case what a process that died had held.
+    ///
+    /// # Errors
+    /// The folder cannot be written to, is in use, or holds a ledger of a newer version.
+    pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
+        let lock = open::lock(folder)?;
+        let path = open::file(folder);
+        let clock = Arc::new(open::Clock::new(options.clock));
+        let writer = open::writer(&path, options.power_loss_safe, &clock)?;
+        let reader = Arc::new(Mutex::new(open::reader(&path)?));
+        let syncing = Connection::open(&path).map_err(open::unusable(&path))?;
+        let (jobs, waiting) = mpsc::channel(JOBS_WAITING_MAX);
+        let (stop, stopped) = std::sync::mpsc::channel();
+        let failed = |error: std::io::Error| StoreError::Unusable(format!("cannot start a thread: {error}"));
+        let writer =
+            thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run(waiting)).map_err(failed)?;
+        let sync = move || sync_until(&syncing, &stopped);
+        let syncer = thread::Builder::new().name("ledger-sync".to_owned()).spawn(sync).map_err(failed)?;
+        Ok(Self { jobs: Some(jobs), writer: Some(writer), syncer: Some((syncer, stop)), reader, clock, _lock: lock })
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let jobs = self.jobs.as_ref().expect("taken only by drop");
+        jobs.send(job(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Reads beside the writer, on a thread that may wait.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let reader = Arc::clone(&self.reader);
+        let reading = tokio::task::spawn_blocking(move || read(&locked(&reader)));
+        let read = reading.await.map_err(|error| StoreError::Failed(error.to_string()))?;
+        read.map_err(|error| StoreError::Failed(error.to_string()))
+    }
+}
+
+/// A reader that panicked has changed nothing.
+fn locked(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Brings to the disk, once a second, what was committed: the log, and then the file itself.
+fn sync_until(connection: &Connection, stopped: &std::sync::mpsc::Receiver<()>) {
+    use std::sync::mpsc::RecvTimeoutError;
+    loop {
+        let last = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
+        // Passive: it waits for nobody, and nobody for it.
+        if let Err(error) = connection.execute_batch("pragma wal_checkpoint(passive)") {
+            tracing::warn!(%error, "what the ledger has committed could not be brought to the disk; trying again");
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        // The writer ends when nobody can ask it any more; a thread that panicked has said so.
+        drop(self.jobs.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+        if let Some((syncer, stop)) = self.syncer.take() {
+            drop(stop);
+            let _ = syncer.join();
+        }
+    }
+}
+
+impl Store for Sqlite {
+    fn reserve(&self, reserve: Reserve) -> BoxFuture<'_, Result<Reserved, StoreError>> {
+        Box::pin(self.ask(|reply| Job::Reserve(reserve, reply)))
+    }
+
+    fn settle(&self, settle: Settle) -> BoxFuture<'_, Result<Settled, StoreError>> {
+        Box::pin(self.ask(|reply| Job::Settle(settle, reply)))
+    }
+
+    fn usage(&self, project: ProjectId, period: Period) -> BoxFuture<'_, Result<WindowUsage, StoreError>> {
+        let day = self.clock.now().day();
+        Box::pin(self.read(move |db| read::usage(db, &project, period, day)))
+    }
+
+    fn project(&self, project: ProjectId) -> BoxFuture<'_, Result<Option<Project>, StoreError>> {
+        Box::pin(self.read(move |db| rows::project(db, &project)))
+    }
+
+    fn projects(&self) -> BoxFuture<'_, Result<Vec<Project>, StoreError>> {
+        Box::pin(self.read(read::projects))
+    }
+
+    fn set_project(&self, project: Project) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.ask(|reply| Job::SetProject(project, reply)))
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Verified, StoreError>> {
+        Box::pin(self.read(read::verify))
+    }
+
+    fn health(&self) -> ServiceHealth {
+        let closed = self.jobs.as_ref().is_none_or(mpsc::Sender::is_closed);
+        let status = if closed { ServiceStatus::Down } else { ServiceStatus::Ok };
+        let detail = "sqlite: commits survive the process at once, and a power failure after about a second".to_owned();
+        ServiceHealth { status, detail: Some(detail) }
+    }
+}

@@ -1,0 +1,136 @@
+//! Opening: the folder's lock, the file, its schema, and what a process that died has left behind.
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{rows, writer::Writer};
+use crate::{ledger::Books, store::StoreError, window::Moment};
+
+/// What there is to choose about a store in a folder.
+pub struct Options {
+    /// Whether each commit waits for the disk, rather than for the operating system.
+    pub power_loss_safe: bool,
+    /// What the time is.
+    pub clock: Box<dyn Fn() -> Moment + Send + Sync>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { power_loss_safe: false, clock: Box::new(Moment::of_system) }
+    }
+}
+
+/// What the time is, never going back.
+pub(super) struct Clock {
+    source: Box<dyn Fn() -> Moment + Send + Sync>,
+    latest: AtomicI64,
+}
+
+impl Clock {
+    pub(super) fn new(source: Box<dyn Fn() -> Moment + Send + Sync>) -> Self {
+        Self { source, latest: AtomicI64::new(0) }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        let now = (self.source)();
+        Moment(self.latest.fetch_max(now.0, Ordering::Relaxed).max(now.0))
+    }
+}
+
+const SCHEMA: &str = include_str!("schema.sql");
+const SCHEMA_VERSION: i64 = 1;
+
+/// Takes the folder for this process alone, for as long as the file is open.
+pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
+    let unusable = |error: &dyn std::fmt::Display| {
+        StoreError::Unusable(format!(
+            "cannot use the data folder {}: {error}; choose another one with --data-dir",
+            folder.display()
+        ))
+    };
+    fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
+    let path = folder.join("ledger.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(|error| unusable(&error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
+            "the data folder {} is in use by another claude-code-api; stop that one, or choose another folder with --data-dir",
+            folder.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unusable(&error)),
+    }
+}
+
+/// The ledger's file in a folder.
+pub(super) fn file(folder: &Path) -> PathBuf {
+    folder.join("ledger.sqlite")
+}
+
+pub(super) fn unusable(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
+    let path = path.display().to_string();
+    move |error| StoreError::Unusable(format!("cannot open the ledger {path}: {error}"))
+}
+
+/// The connection that writes. It makes what is missing, and charges what dead processes held.
+pub(super) fn writer(path: &Path, power_loss_safe: bool, clock: &Arc<Clock>) -> Result<Writer, StoreError> {
+    let open = || -> rusqlite::Result<Result<Connection, StoreError>> {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", if power_loss_safe { "full" } else { "normal" })?;
+        // Another thread checkpoints.
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        let version: i64 =
+            connection.query_row("select user_version from pragma_user_version", [], |row| row.get(0))?;
+        match version {
+            0 => {
+                connection.execute_batch(&format!("begin; {SCHEMA} pragma user_version = {SCHEMA_VERSION}; commit;"))?
+            }
+            SCHEMA_VERSION => {}
+            newer => {
+                let message =
+                    format!("{} was written by a newer version (schema {newer}); use that one", path.display());
+                return Ok(Err(StoreError::Unusable(message)));
+            }
+        }
+        Ok(Ok(connection))
+    };
+    let connection = open().map_err(unusable(path))??;
+    let mut writer = Writer::new(connection, Arc::clone(clock));
+    recover(&mut writer).map_err(unusable(path))?;
+    Ok(writer)
+}
+
+/// Begins an epoch, and charges every reservation of earlier ones: who holds the lock is the only process alive.
+fn recover(writer: &mut Writer) -> rusqlite::Result<()> {
+    let now = writer.clock.now();
+    let transaction = writer.connection.unchecked_transaction()?;
+    transaction.execute("insert into epoch (began_at) values (?1)", [now.0])?;
+    let epoch = transaction.last_insert_rowid();
+    let mut books = Books::new(epoch, now, 0);
+    for reservation in rows::reservations(&transaction)? {
+        rows::load_account(&transaction, &mut books, &reservation.project, reservation.day)?;
+        books.open(reservation);
+    }
+    let charged = books.recover(|of| of < epoch);
+    rows::save(&transaction, books.take_changes())?;
+    transaction.commit()?;
+    if charged > 0 {
+        tracing::warn!(charged, "charged what an earlier process had held when it died, at its worst case");
+    }
+    writer.begin(epoch)
+}
+
+/// A connection that only reads.
+pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags).map_err(unusable(path))
+}
