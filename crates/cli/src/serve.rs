@@ -15,8 +15,12 @@ use claude_code_api_service::{
     Listeners,
     app::App,
     backend::Backend,
-    config::{BackendName, Config, Listen, LogFormat},
+    config::{BackendName, Config, Durability, Listen, LogFormat},
     serve,
+    store::{
+        Store,
+        sqlite::{Options, Sqlite},
+    },
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -39,8 +43,9 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
             describe(config.listen)
         )
     })?;
+    let store = store(&config)?;
     let backend = backend(&config)?;
-    let app = App::new(vec![backend], config.limits);
+    let app = App::new(vec![backend], store, config.limits);
     let address = listeners.address()?;
     // Who started the service may have stopped reading; that is no reason to stop serving.
     let _ = show_banner(address);
@@ -62,6 +67,11 @@ fn show_banner(address: SocketAddr) -> io::Result<()> {
         "Try it:  curl http://{address}/v1/complete -H 'content-type: application/json' -d '{{\"prompt\": \"Hello\"}}'"
     )?;
     writeln!(out, "Read on: http://{address}/docs")
+}
+
+fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let power_loss_safe = config.durability == Durability::PowerLoss;
+    Ok(Arc::new(Sqlite::open(&config.data_dir, Options { power_loss_safe, ..Options::default() })?))
 }
 
 #[cfg(feature = "local")]

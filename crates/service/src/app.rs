@@ -1,20 +1,33 @@
 //! The service as a value: its backends, its running calls, and how it ends. Tasks are spawned through it, so that shutdown
 //! can wait for them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use claude_code_api_wire::{Health, HealthStatus, ServiceStatus};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{backend::Backend, config::Limits};
+use crate::{
+    backend::Backend,
+    call::Lines,
+    config::Limits,
+    ledger::{self, Limit},
+    price::PriceTable,
+    store::Store,
+};
 
 /// Everything that requests share.
 pub struct App {
     backends: Vec<Arc<dyn Backend>>,
     limits: Limits,
+    store: Arc<dyn Store>,
+    prices: PriceTable,
+    lines: Arc<Lines>,
     open_reservations: OpenReservations,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -22,11 +35,14 @@ pub struct App {
 }
 
 impl App {
-    /// An app on these backends, best first.
-    pub fn new(backends: Vec<Arc<dyn Backend>>, limits: Limits) -> Arc<Self> {
+    /// An app on these backends, best first, that keeps its books in this store.
+    pub fn new(backends: Vec<Arc<dyn Backend>>, store: Arc<dyn Store>, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             backends,
             limits,
+            store,
+            prices: PriceTable::default(),
+            lines: Arc::default(),
             open_reservations: OpenReservations::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -44,6 +60,27 @@ impl App {
         &self.limits
     }
 
+    /// Where the books are kept.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The limits of a project that its first call makes: a loop that runs away ends.
+    pub(crate) fn limits_of_new_projects(&self) -> ledger::Limits {
+        let month = Limit { tokens: self.limits.default_tokens_per_month, nanos: None };
+        ledger::Limits { windows: [Limit::default(), Limit::default(), month], ..ledger::Limits::default() }
+    }
+
+    /// What tokens cost.
+    pub fn prices(&self) -> &PriceTable {
+        &self.prices
+    }
+
+    /// Calls that wait for room in their budget.
+    pub(crate) fn lines(&self) -> &Arc<Lines> {
+        &self.lines
+    }
+
     /// How many calls have a place in the books that is not settled yet.
     pub fn open_reservations(&self) -> &OpenReservations {
         &self.open_reservations
@@ -56,8 +93,8 @@ impl App {
 
     /// How the service is, part by part.
     pub fn health(&self) -> Health {
-        let services: std::collections::BTreeMap<_, _> =
-            self.backends.iter().map(|backend| (backend.name().to_owned(), backend.health())).collect();
+        let backends = self.backends.iter().map(|backend| (backend.name().to_owned(), backend.health()));
+        let services: BTreeMap<_, _> = backends.chain([("store".to_owned(), self.store.health())]).collect();
         let status = if self.is_draining() {
             HealthStatus::Draining
         } else if services.values().all(|service| service.status == ServiceStatus::Ok) {
@@ -92,6 +129,11 @@ impl App {
     /// Ends when running calls are to end.
     pub(crate) async fn cut_off(&self) {
         self.cut_off.cancelled().await;
+    }
+
+    /// The same for what outlives a borrow.
+    pub(crate) fn cut_off_token(&self) -> CancellationToken {
+        self.cut_off.clone()
     }
 }
 

@@ -46,6 +46,15 @@ pub struct Settings {
     /// The most connections open at a time; more wait [default: 4096]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CONNECTIONS_MAX", value_name = "COUNT")]
     pub connections_max: Option<usize>,
+    /// Tokens a month of a project that its first call makes; `none` is without limit [default: 100000000]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_DEFAULT_TOKENS_PER_MONTH", value_name = "TOKENS")]
+    pub default_tokens_per_month: Option<Allowance>,
+    /// Seconds that a call may wait for what running calls of its project hold of the budget [default: 10]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_BUDGET_WAIT", value_name = "SECONDS")]
+    pub budget_wait: Option<f64>,
+    /// When an answer leaves that was paid for: once the operating system has its entry, or the disk [default: process]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_DURABILITY", value_enum)]
+    pub durability: Option<Durability>,
     /// GGUF file of the embedded model [default: the one that `model install` put in place]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_PATH", value_name = "FILE")]
     pub model_path: Option<PathBuf>,
@@ -84,6 +93,41 @@ pub enum BackendName {
     Local,
 }
 
+/// What the ledger survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The death of the process; a power failure loses at most about the last second
+    Process,
+    /// A power failure too; each commit waits for the disk
+    PowerLoss,
+}
+
+/// So many, or any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct Allowance(pub Option<i64>);
+
+impl FromStr for Allowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let count = text.parse().ok().filter(|count| *count >= 0);
+        count.map(|count| Self(Some(count))).ok_or_else(|| "takes a whole number, 0 or more, or none".to_owned())
+    }
+}
+
+impl TryFrom<toml::Value> for Allowance {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned).parse()
+    }
+}
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +161,10 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// The most connections at a time.
     pub connections_max: usize,
+    /// Tokens a month of a project that its first call makes; `None`: without limit.
+    pub default_tokens_per_month: Option<i64>,
+    /// How long a call may wait for what other calls of its project hold.
+    pub budget_wait: Duration,
 }
 
 /// Settings of the embedded model.
@@ -151,6 +199,8 @@ pub struct Config {
     pub limits: Limits,
     /// Settings of the embedded model.
     pub local: Local,
+    /// What the ledger survives.
+    pub durability: Durability,
     /// What to log.
     pub log: String,
     /// How to write it.
@@ -257,7 +307,7 @@ impl Layers<'_> {
                 allowed_hosts: self.pick("allowed_hosts", given.allowed_hosts, file.allowed_hosts, Vec::new),
                 drain_timeout: {
                     let seconds = self.pick("drain_timeout", given.drain_timeout, file.drain_timeout, || 30.0);
-                    self.checked("drain_timeout", drain_timeout(seconds))?
+                    self.checked("drain_timeout", duration(seconds))?
                 },
                 body_bytes_max: self.within(
                     "body_bytes_max",
@@ -273,6 +323,14 @@ impl Layers<'_> {
                     || 4096,
                     1..=1_000_000,
                 )?,
+                default_tokens_per_month: {
+                    let (given, file) = (given.default_tokens_per_month, file.default_tokens_per_month);
+                    self.pick("default_tokens_per_month", given, file, || Allowance(Some(100_000_000))).0
+                },
+                budget_wait: {
+                    let seconds = self.pick("budget_wait", given.budget_wait, file.budget_wait, || 10.0);
+                    self.checked("budget_wait", duration(seconds))?
+                },
             },
             local: Local {
                 model_path: self.pick_optional("model_path", given.model_path, file.model_path),
@@ -313,6 +371,7 @@ impl Layers<'_> {
                     1..=1_000_000,
                 )?,
             },
+            durability: self.pick("durability", given.durability, file.durability, || Durability::Process),
             log: self.pick("log", given.log, file.log, || "info".to_owned()),
             log_format: self.pick("log_format", given.log_format, file.log_format, || LogFormat::Text),
             in_force: Vec::new(),
@@ -374,7 +433,7 @@ impl Layers<'_> {
     }
 }
 
-fn drain_timeout(seconds: f64) -> Result<Duration, String> {
+fn duration(seconds: f64) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "takes seconds, 0 or more".to_owned())
 }
 

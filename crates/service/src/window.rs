@@ -2,6 +2,7 @@
 //!
 //! All of a reservation's windows follow from one [`Day`], so that what was held in a window is settled in it, however late.
 
+pub use claude_code_api_wire::Period;
 use time::{Date, Duration, OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z.
@@ -45,30 +46,8 @@ const MS_PER_DAY: i64 = 86_400_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub i32);
 
-/// How long a window is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Period {
-    /// A day.
-    Day,
-    /// An ISO week: it begins on Monday.
-    Week,
-    /// A month.
-    Month,
-}
-
-impl Period {
-    /// Every period, in the order in which counters are kept.
-    pub const ALL: [Self; 3] = [Self::Day, Self::Week, Self::Month];
-
-    /// The period as it stands in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Week => "week",
-            Self::Month => "month",
-        }
-    }
-}
+/// Every period, in the order in which counters are kept.
+pub const PERIODS: [Period; 3] = [Period::Day, Period::Week, Period::Month];
 
 impl Day {
     /// First day of the window of this length that the day lies in.

@@ -1,5 +1,5 @@
 //! The real service, in this process, on a port of its own. Dropping a [`TestServer`] shuts it down and checks the
-//! world: no reservation open, no slot of the model busy, nothing logged at WARN or above that the test did not
+//! world: the books right and no reservation open, no slot of the model busy, nothing logged at WARN or above that the test did not
 //! expect.
 //!
 //! Slots and the log belong to the process, so a process has one server at a time: the next test's `start` waits. A
@@ -18,6 +18,10 @@ use claude_code_api_service::{
     backend::{Backend, local::Local},
     config::{Config, Settings},
     serve,
+    store::{
+        Store,
+        sqlite::{Options, Sqlite},
+    },
 };
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
@@ -161,7 +165,9 @@ fn run(
         let listeners = Listeners::bind(config.listen).await.expect("a free port");
         let address = listeners.address().expect("bound");
         let local = load(&config);
-        let app = App::new(vec![Arc::clone(&local) as Arc<dyn Backend>], config.limits);
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a new ledger"));
+        let app = App::new(vec![Arc::clone(&local) as Arc<dyn Backend>], store, config.limits);
         let served = Served { app: Arc::clone(&app), local: Arc::clone(&local), address };
         let _ = ready.send(served);
         let told = async { drop(stopped.await) };
@@ -177,7 +183,9 @@ async fn left_behind(app: &App, local: &Local) -> Vec<String> {
     loop {
         let (reservations, slots) = (app.open_reservations().count(), local.calls_running());
         if reservations == 0 && slots == 0 {
-            return Vec::new();
+            let verified = app.store().verify().await.expect("the ledger can be read");
+            let held = (verified.reservations > 0).then(|| format!("{} holds in the ledger", verified.reservations));
+            return verified.differences.into_iter().chain(held).collect();
         }
         if begun.elapsed() > BOUND {
             return vec![format!("{reservations} open reservations, {slots} busy slots")];

@@ -6,7 +6,7 @@ use claude_code_api_wire::{ErrorCode, ErrorEnvelope, Health, HealthStatus, Servi
 use http::Method;
 use serde_json::{Value, json};
 
-const PATHS: [&str; 4] = ["/v1/complete", "/health", "/health/live", "/health/ready"];
+const PATHS: [&str; 5] = ["/v1/complete", "/v1/usage", "/health", "/health/live", "/health/ready"];
 
 #[tokio::test]
 async fn health_says_how_every_part_is() {

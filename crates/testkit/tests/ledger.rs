@@ -18,7 +18,7 @@ use claude_code_api_service::{
         conformance::{candidate, reserve, spent},
         sqlite::{Options, Sqlite},
     },
-    window::{Moment, Period},
+    window::{Moment, PERIODS, Period},
 };
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
@@ -161,7 +161,7 @@ impl World {
     /// Invariant 1, right after a commit that admitted work.
     async fn no_limit_is_passed(&self, project: usize) {
         let limits = self.limits.get(&project).cloned().unwrap_or_default();
-        for period in Period::ALL {
+        for period in PERIODS {
             let usage = self.store().usage(project_id(project), period).await.expect("usage");
             let (used, limit) = (usage.spent + usage.held, limits.of(period));
             assert!(limit.tokens.is_none_or(|limit| used.tokens <= limit), "{period:?}: {used:?} of {limit:?}");

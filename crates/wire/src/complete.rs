@@ -40,6 +40,9 @@ pub struct CompleteRequest {
     /// The deadline of the whole call on the server, in seconds. Default: 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
+    /// The most that the call may cost, in USD. A call that could cost more is refused, or answered by a cheaper model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost: Option<f64>,
     /// Answer as server-sent events.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,

@@ -7,10 +7,12 @@ mod complete;
 mod error;
 mod health;
 pub mod sse;
+mod usage;
 
 pub use complete::{Cache, CompleteRequest, CompleteResponse, Delta, Message, Role, Route, Start, StopReason, Usage};
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope};
 pub use health::{Health, HealthStatus, ServiceHealth, ServiceStatus};
+pub use usage::{BudgetState, BudgetUnit, ModelUsage, Period, UsageReport};
 
 /// Header of every response: the id of the HTTP request, to quote when asking about it.
 pub const REQUEST_ID: &str = "request-id";

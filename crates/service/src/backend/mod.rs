@@ -52,6 +52,18 @@ pub struct Offer {
     pub tier: Option<Tier>,
     /// `max_tokens` of calls that set none.
     pub max_tokens_default: u32,
+    /// Whether it runs in this process: it costs nothing, and nothing is spent before [`Event::Start`].
+    pub is_embedded: bool,
+}
+
+impl Offer {
+    /// What callers see as the model: the tier, else the id.
+    pub fn shown_as(&self) -> &str {
+        match self.tier {
+            Some(tier) => tier.as_str(),
+            None => &self.model_id,
+        }
+    }
 }
 
 /// What happens in a call, in this order: one `Start`, any number of `Text`, one `End`. An `Err` ends it too.

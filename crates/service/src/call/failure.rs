@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::backend::Reason;
+use crate::{backend::Reason, ledger::Shortage, project::ProjectId, window::Moment};
 
 /// A failed call. A variant exists where a caller acts differently on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,29 @@ pub enum CallFailure {
         /// When it is worth trying again.
         retry_after: Duration,
     },
+    /// What is left of the project's budget does not cover the call.
+    BudgetExceeded {
+        /// Whose budget.
+        project: ProjectId,
+        /// What is short.
+        shortage: Box<Shortage>,
+        /// When that was so.
+        now: Moment,
+    },
+    /// Running calls of the project hold what the call would take; it may come free.
+    BudgetHeld {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// There is no such project.
+    NoProject {
+        /// Its name.
+        project: ProjectId,
+    },
+    /// Use has made as many projects as it may.
+    TooManyProjects,
+    /// The ledger cannot be written: nothing is admitted, and no answer counts as settled.
+    LedgerDown,
     /// The deadline has passed.
     DeadlinePassed {
         /// What the deadline was.
@@ -52,6 +75,11 @@ impl CallFailure {
         match self {
             Self::Invalid { .. } => "invalid",
             Self::Overloaded { .. } => "overloaded",
+            Self::BudgetExceeded { .. } => "budget",
+            Self::BudgetHeld { .. } => "held",
+            Self::NoProject { .. } => "project",
+            Self::TooManyProjects => "projects",
+            Self::LedgerDown => "ledger",
             Self::DeadlinePassed { .. } => "deadline",
             Self::ShuttingDown => "shutdown",
             Self::Abandoned => "abandoned",

@@ -12,14 +12,17 @@ use tracing::Instrument;
 
 use crate::{app::App, backend::Sampling, id::CallId, model::ModelChoice, project::ProjectId};
 
+mod bound;
 mod dispatch;
 mod failure;
+mod line;
 mod relay;
 mod reserve;
 mod route;
 mod settle;
 
 pub use failure::CallFailure;
+pub use line::Lines;
 
 /// Who calls, as authentication found out.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub struct Request {
     pub messages: Vec<Message>,
     /// The most tokens to generate; `None`: the backend's default.
     pub max_tokens: Option<u32>,
+    /// The most that the call may cost, in nano-dollars; `None`: what the budget covers.
+    pub nanos_max: Option<i64>,
     /// How to pick tokens.
     pub sampling: Sampling,
     /// How long the call may take in all.
@@ -96,10 +101,12 @@ async fn run(
     let deadline = Instant::now() + request.timeout;
     let interrupts = relay::Interrupts { app, updates, timeout: request.timeout, deadline };
     let routed = route::candidates(app, &request)?;
-    let reservation = reserve::hold(app, id, caller)?;
-    let end = match interrupts.or(dispatch::first_that_answers(&routed, &request)).await {
-        Ok(answer) => relay::to_the_end(answer, &reservation, &interrupts).await,
-        Err(failure) => relay::End::unspent(failure),
+    let reservation = interrupts.or(reserve::hold(app, id, &caller, &request, &routed)).await?;
+    let mut seen = relay::Seen::default();
+    let answer = async {
+        let events = dispatch::first_that_answers(&routed, &request, &reservation, &mut seen).await?;
+        relay::to_the_end(events, &reservation, updates, &mut seen).await
     };
-    settle::close(reservation, routed, end)
+    let result = interrupts.or(answer).await;
+    settle::close(app, reservation, routed, relay::End { result, seen }).await
 }

@@ -7,10 +7,10 @@ use claude_code_api_wire::{Start, StopReason};
 use futures_util::StreamExt;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{CallFailure, Update, dispatch::Answer, reserve::Reservation};
+use super::{CallFailure, Request, Update, reserve::Reservation, route::Target};
 use crate::{
     app::App,
-    backend::{Event, Spend},
+    backend::{Event, Events, Spend},
     usage::Usage,
 };
 
@@ -20,22 +20,57 @@ pub(super) struct End {
     pub(super) seen: Seen,
 }
 
-/// What was seen of an answer.
+/// What was seen of a call.
 #[derive(Default)]
 pub(super) struct Seen {
-    pub(super) backend: &'static str,
+    /// The latest target that was asked; `None`: none was.
+    pub(super) target: Option<Attempted>,
+    /// The backend has begun to answer.
+    pub(super) started: bool,
+    /// What callers see as the model: the tier, else the id.
     pub(super) model: String,
     pub(super) model_id: String,
     pub(super) content: String,
     pub(super) usage: Usage,
     /// The backend said that `usage` is final.
     pub(super) usage_is_final: bool,
+    /// The answer names what no price covers.
+    pub(super) unpriced: bool,
+    /// What the attempt had cost, where it failed.
+    pub(super) spend: Option<Spend>,
 }
 
-impl End {
-    /// The end of a call that no backend has taken on.
-    pub(super) fn unspent(failure: CallFailure) -> Self {
-        Self { result: Err(failure), seen: Seen { usage_is_final: true, ..Seen::default() } }
+/// A target that was asked.
+pub(super) struct Attempted {
+    pub(super) backend: &'static str,
+    pub(super) model: String,
+    pub(super) model_id: String,
+    pub(super) max_tokens: u32,
+    /// `max_tokens`, where it was lowered.
+    pub(super) clamped: Option<u32>,
+    pub(super) is_embedded: bool,
+    has_tier: bool,
+}
+
+impl Attempted {
+    pub(super) fn new(target: &Target, request: &Request, max_tokens: u32) -> Self {
+        let asked = request.max_tokens.unwrap_or(target.offer.max_tokens_default);
+        Self {
+            backend: target.backend.name(),
+            model: target.offer.shown_as().to_owned(),
+            model_id: target.offer.model_id.clone(),
+            max_tokens,
+            clamped: (max_tokens < asked).then_some(max_tokens),
+            is_embedded: target.offer.is_embedded,
+            has_tier: target.offer.tier.is_some(),
+        }
+    }
+}
+
+impl Seen {
+    /// From now on this target is being asked.
+    pub(super) fn attempt(&mut self, target: Attempted) {
+        *self = Self { model: target.model.clone(), target: Some(target), ..Self::default() };
     }
 }
 
@@ -62,45 +97,52 @@ impl Interrupts<'_> {
 }
 
 /// Relays an answer to its end.
-pub(super) async fn to_the_end(answer: Answer, reservation: &Reservation, interrupts: &Interrupts<'_>) -> End {
-    let mut seen = Seen { backend: answer.backend, ..Seen::default() };
-    let result = interrupts.or(relay(answer, reservation, interrupts.updates, &mut seen)).await;
-    End { result, seen }
-}
-
-async fn relay(
-    mut answer: Answer,
+pub(super) async fn to_the_end(
+    mut events: Events,
     reservation: &Reservation,
     updates: &mpsc::Sender<Update>,
     seen: &mut Seen,
 ) -> Result<StopReason, CallFailure> {
-    while let Some(event) = answer.events.next().await {
+    while let Some(event) = events.next().await {
         let update = match event {
             Ok(Event::Start { model_id, input_tokens }) => {
-                seen.usage.input_tokens = input_tokens;
-                seen.model = answer.tier.map_or_else(|| model_id.clone(), str::to_owned);
-                seen.model_id = model_id;
+                seen.start(model_id, input_tokens);
                 let (model, model_id) = (seen.model.clone(), seen.model_id.clone());
-                Update::Started(Start { id: reservation.id.to_string(), model, model_id })
+                Update::Started(Start { id: reservation.call.to_string(), model, model_id })
             }
             Ok(Event::Text { text, output_tokens }) => {
                 seen.usage.output_tokens = output_tokens;
                 seen.content.push_str(&text);
                 Update::Text(text)
             }
-            Ok(Event::End { stop_reason, usage, .. }) => {
-                seen.usage = usage;
-                seen.usage_is_final = true;
+            Ok(Event::End { stop_reason, usage, unpriced }) => {
+                (seen.usage, seen.usage_is_final, seen.unpriced) = (usage, true, unpriced);
                 return Ok(stop_reason);
             }
             Err(failure) => {
                 if let Spend::Spent(usage) = failure.spend {
                     seen.usage = usage;
                 }
-                return Err(CallFailure::from_backend(answer.backend, failure.reason));
+                seen.spend = Some(failure.spend);
+                return Err(CallFailure::from_backend(seen.backend(), failure.reason));
             }
         };
         updates.send(update).await.map_err(|_| CallFailure::Abandoned)?;
     }
-    Err(CallFailure::Backend { backend: answer.backend, message: "it stopped in the middle of an answer".into() })
+    Err(CallFailure::Backend { backend: seen.backend(), message: "it stopped in the middle of an answer".into() })
+}
+
+impl Seen {
+    fn start(&mut self, model_id: String, input_tokens: u64) {
+        self.started = true;
+        self.usage.input_tokens = input_tokens;
+        if !self.target.as_ref().is_some_and(|target| target.has_tier) {
+            self.model.clone_from(&model_id);
+        }
+        self.model_id = model_id;
+    }
+
+    fn backend(&self) -> &'static str {
+        self.target.as_ref().expect("an answer has a target").backend
+    }
 }

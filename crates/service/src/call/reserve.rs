@@ -1,29 +1,118 @@
-//! Step 4 of 7: the call's place in the books, taken before anything leaves for a backend.
+//! Step 4 of 7: the call's worst case is held, durably, before anything leaves for a backend.
 //!
-//! A [`Reservation`] is opened here and closed by `settle`, exactly once. There are no budgets yet: what is held is the place
-//! of the call among the open ones, in memory.
+//! A [`Reservation`] is opened here and closed by `settle`, exactly once. Where room is merely held by other calls, the call
+//! waits in its project's line.
 
-use std::time::Instant;
+use std::time::Duration;
 
-use super::{CallFailure, Caller};
+use tokio::time::Instant;
+
+use super::{CallFailure, Caller, Request, bound, route::Routed};
 use crate::{
     app::{App, OpenReservation},
-    id::CallId,
+    id::{CallId, EntryId},
+    ledger::{Candidate, Grant, Reserve, Reserved},
     project::ProjectId,
 };
 
-/// A call's place in the books.
+/// A call's hold in the ledger.
 pub(super) struct Reservation {
-    pub(super) id: CallId,
+    pub(super) id: EntryId,
+    pub(super) call: CallId,
     pub(super) project: ProjectId,
+    pub(super) grant: Grant,
+    /// The bound on the input that is part of it, in tokens.
+    pub(super) input_tokens: i64,
     pub(super) opened_at: Instant,
     _open: OpenReservation,
 }
 
-pub(super) fn hold(app: &App, id: CallId, caller: Caller) -> Result<Reservation, CallFailure> {
+/// When to come back to a line that was too long.
+const LINE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) async fn hold(
+    app: &App,
+    call: CallId,
+    caller: &Caller,
+    request: &Request,
+    routed: &Routed,
+) -> Result<Reservation, CallFailure> {
     if app.is_draining() {
         return Err(CallFailure::ShuttingDown);
     }
+    // Counted from here on, so that shutdown waits for the outcome.
     let open = app.open_reservations().open();
-    Ok(Reservation { id, project: caller.project, opened_at: Instant::now(), _open: open })
+    let input_tokens = bound::input_tokens(request);
+    let reserve = Reserve {
+        id: EntryId::new(),
+        call,
+        project: caller.project.clone(),
+        candidates: candidates(request, routed, input_tokens),
+        nanos_max: request.nanos_max,
+        creates: Some(app.limits_of_new_projects()),
+    };
+    let grant = grant(app, &reserve).await?;
+    let Reserve { id, project, .. } = reserve;
+    Ok(Reservation { id, call, project, grant, input_tokens, opened_at: Instant::now(), _open: open })
+}
+
+fn candidates(request: &Request, routed: &Routed, input_tokens: i64) -> Vec<Candidate> {
+    let candidate = |target: &super::route::Target| Candidate {
+        model: target.offer.shown_as().to_owned(),
+        input_tokens,
+        output_tokens: request.max_tokens.unwrap_or(target.offer.max_tokens_default).into(),
+        output_set: request.max_tokens.is_some(),
+        input_price: target.price.input,
+        output_price: target.price.output,
+    };
+    routed.targets.iter().map(candidate).collect()
+}
+
+async fn grant(app: &App, reserve: &Reserve) -> Result<Grant, CallFailure> {
+    let until = Instant::now() + app.limits().budget_wait;
+    if !app.lines().has_waiting(&reserve.project)
+        && let Some(answered) = once(app, reserve).await
+    {
+        return answered;
+    }
+    let place = app.lines().join(&reserve.project);
+    let held = CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER };
+    let Some(head) = place.head(until).await else { return Err(held) };
+    loop {
+        if let Some(answered) = once(app, reserve).await {
+            return answered;
+        }
+        if tokio::time::timeout_at(until, head.room()).await.is_err() {
+            return Err(held);
+        }
+    }
+}
+
+/// One attempt; `None` when room may come.
+async fn once(app: &App, reserve: &Reserve) -> Option<Result<Grant, CallFailure>> {
+    let reserved = match app.store().reserve(reserve.clone()).await {
+        Ok(reserved) => reserved,
+        Err(error) => {
+            tracing::error!(%error, "a call was refused, as its hold could not be written");
+            undo(app, reserve);
+            return Some(Err(CallFailure::LedgerDown));
+        }
+    };
+    let refused = match reserved {
+        Reserved::Granted(grant) => return Some(Ok(grant)),
+        Reserved::Wait | Reserved::CallsMax(_) => return None,
+        Reserved::Exceeded(shortage, now) => {
+            CallFailure::BudgetExceeded { project: reserve.project.clone(), shortage: Box::new(shortage), now }
+        }
+        Reserved::NoProject => CallFailure::NoProject { project: reserve.project.clone() },
+        Reserved::TooManyProjects => CallFailure::TooManyProjects,
+        Reserved::EpochDead => CallFailure::LedgerDown,
+    };
+    Some(Err(refused))
+}
+
+/// After an outcome that is not known the hold may stand: it is released, however long that takes.
+fn undo(app: &App, reserve: &Reserve) {
+    let release = crate::ledger::Settle { id: reserve.id, project: reserve.project.clone(), spent: None };
+    super::settle::until_done(app, release);
 }

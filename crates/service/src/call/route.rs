@@ -6,17 +6,21 @@ use std::sync::Arc;
 
 use claude_code_api_wire::Route;
 
-use super::{CallFailure, Request};
+use super::{CallFailure, Request, bound};
 use crate::{
     app::App,
     backend::{Backend, Offer},
     model::{ModelChoice, Tier},
+    price::Rate,
+    window::Moment,
 };
 
 /// A model on a backend.
 pub(super) struct Target {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) offer: Offer,
+    /// The dearest that a call of this size can be.
+    pub(super) price: Rate,
 }
 
 /// What routing found.
@@ -35,15 +39,29 @@ pub(super) fn candidates(app: &App, request: &Request) -> Result<Routed, CallFai
         ModelChoice::Auto => (ModelChoice::Tier(DEFAULT_TIER), Some(default_route())),
         asked => (asked.clone(), None),
     };
-    let targets: Vec<Target> = app
-        .backends()
-        .iter()
-        .filter_map(|backend| Some(Target { offer: backend.offer(&choice)?, backend: Arc::clone(backend) }))
-        .collect();
+    let offers = app.backends().iter().filter_map(|backend| Some((backend, backend.offer(&choice)?)));
+    let targets = offers.map(|(backend, offer)| target(app, request, backend, offer)).collect::<Result<Vec<_>, _>>()?;
     if targets.is_empty() {
         return Err(unknown_model(app, &request.model));
     }
     Ok(Routed { targets, route })
+}
+
+fn target(app: &App, request: &Request, backend: &Arc<dyn Backend>, offer: Offer) -> Result<Target, CallFailure> {
+    let prompt_tokens_max = bound::input_tokens(request).cast_unsigned();
+    let price = if offer.is_embedded {
+        Some(Rate::default())
+    } else {
+        app.prices().worst(&offer.model_id, Moment::of_system(), prompt_tokens_max)
+    };
+    let price = price.ok_or_else(|| CallFailure::Invalid {
+        field: "model",
+        message: format!(
+            "model: {:?} has no known price; `claude-code-api prices` lists the models that have",
+            offer.model_id
+        ),
+    })?;
+    Ok(Target { backend: Arc::clone(backend), offer, price })
 }
 
 fn default_route() -> Route {

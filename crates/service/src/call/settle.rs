@@ -1,45 +1,175 @@
 //! Step 6 of 7: the call's entry, exactly once, on every way out. The terminal update leaves only after this.
 //!
-//! There is no ledger yet: the entry is a line of the log. It says what was spent and on what, and nothing of the prompt or
-//! the answer.
+//! An entry is exact only when the backend said what the call had used. An answer that was cut off is estimated, never below
+//! the truth; an attempt of which nothing is known is charged at its worst case.
+
+use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::CompleteResponse;
 
-use super::{CallFailure, relay::End, reserve::Reservation, route::Routed};
-use crate::money::Nanos;
+use super::{CallFailure, relay::End, relay::Seen, reserve::Reservation, route::Routed};
+use crate::{
+    app::App,
+    backend::Spend,
+    ledger::{Ended, Settle, Settled, Spent},
+    money::Nanos,
+    usage::Usage,
+};
 
-/// Closes the reservation. Consuming it is what makes "exactly once" hold.
-#[expect(clippy::needless_pass_by_value, reason = "a reservation that is used up cannot be settled twice")]
-pub(super) fn close(reservation: Reservation, routed: Routed, end: End) -> Result<CompleteResponse, CallFailure> {
+/// What an answer that was cut off may hold beyond the bytes that came: tokens that were on their way.
+const ON_THE_WAY_TOKENS: u64 = 256;
+
+/// Closes the reservation. Consuming it is what makes "exactly once" hold in this process; the store sees to the rest.
+pub(super) async fn close(
+    app: &App,
+    reservation: Reservation,
+    routed: Routed,
+    end: End,
+) -> Result<CompleteResponse, CallFailure> {
     let End { result, seen } = end;
-    // The embedded model is the only backend so far, and it costs nothing.
-    let cost = Nanos::ZERO;
-    tracing::info!(
-        backend = seen.backend,
-        model_id = seen.model_id,
-        input_tokens = seen.usage.input_tokens,
-        output_tokens = seen.usage.output_tokens,
-        cost_nanos = cost.0,
-        exact = seen.usage_is_final,
-        ended = result.as_ref().map_or_else(CallFailure::word, |_| "complete"),
-        elapsed_ms = u64::try_from(reservation.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "settled"
-    );
+    let spent = spent(app, &reservation, &seen, &result);
+    log(&reservation, spent.as_ref(), &result);
+    let settle = Settle { id: reservation.id, project: reservation.project.clone(), spent: spent.clone() };
+    record(app, settle).await?;
     let stop_reason = result?;
+    let spent = spent.expect("a complete answer has a final usage");
     Ok(CompleteResponse {
-        id: reservation.id.to_string(),
-        model: seen.model,
-        model_id: seen.model_id,
+        id: reservation.call.to_string(),
+        model: spent.model,
+        model_id: spent.model_id,
         content: seen.content,
         stop_reason,
-        usage: seen.usage.into(),
-        cache: seen.usage.into(),
-        cost: cost.usd(),
-        cost_nanos: cost.0,
+        usage: spent.usage.into(),
+        cache: spent.usage.into(),
+        cost: spent.cost.usd(),
+        cost_nanos: spent.cost.0,
         project_id: reservation.project.as_str().to_owned(),
-        backend: seen.backend.to_owned(),
+        backend: spent.backend,
         route: routed.route,
         replayed: false,
-        clamped_max_tokens: None,
+        clamped_max_tokens: seen.target.and_then(|target| target.clamped),
     })
+}
+
+/// What the attempt came to; `None` when nothing was spent.
+fn spent(
+    app: &App,
+    reservation: &Reservation,
+    seen: &Seen,
+    result: &Result<claude_code_api_wire::StopReason, CallFailure>,
+) -> Option<Spent> {
+    let target = seen.target.as_ref()?;
+    let ended = match result {
+        Ok(_) => Ended::Complete,
+        Err(CallFailure::Backend { .. } | CallFailure::Overloaded { .. } | CallFailure::Invalid { .. }) => {
+            Ended::Failed
+        }
+        Err(_) => Ended::Aborted,
+    };
+    let (usage, exact) = match seen.spend {
+        Some(Spend::Unspent) => return None,
+        None if !seen.started && target.is_embedded => return None,
+        None if seen.usage_is_final => (seen.usage, true),
+        None | Some(Spend::Spent(_)) if seen.started => (estimated(seen, target.max_tokens), false),
+        None | Some(Spend::Unknown | Spend::Spent(_)) => return Some(worst_case(reservation, seen, ended)),
+    };
+    let model_id = if seen.model_id.is_empty() { &target.model_id } else { &seen.model_id };
+    let (cost, unpriced) = if target.is_embedded {
+        (Nanos::ZERO, false)
+    } else {
+        let priced = app.prices().cost(model_id, reservation.grant.reserved_at, &usage);
+        (priced.cost, priced.unpriced || seen.unpriced)
+    };
+    let (model_id, backend, model) = (model_id.clone(), target.backend.to_owned(), seen.model.clone());
+    Some(Spent { model, model_id, backend, usage, cost, exact, unpriced, ended })
+}
+
+/// The usage of an answer that was cut off.
+fn estimated(seen: &Seen, max_tokens: u32) -> Usage {
+    let came = seen.content.len() as u64 + ON_THE_WAY_TOKENS;
+    let output_tokens = seen.usage.output_tokens.max(came).min(max_tokens.into());
+    Usage { output_tokens, ..seen.usage }
+}
+
+/// All that is held.
+fn worst_case(reservation: &Reservation, seen: &Seen, ended: Ended) -> Spent {
+    let target = seen.target.as_ref().expect("an attempt has a target");
+    let input_tokens = reservation.input_tokens.cast_unsigned();
+    Spent {
+        model: target.model.clone(),
+        model_id: target.model_id.clone(),
+        backend: target.backend.to_owned(),
+        usage: Usage { input_tokens, output_tokens: target.max_tokens.into(), ..Usage::default() },
+        cost: Nanos(reservation.grant.held.nanos),
+        exact: false,
+        unpriced: false,
+        ended,
+    }
+}
+
+/// Writes the entry, or sees to its being written when that fails now.
+async fn record(app: &App, settle: Settle) -> Result<(), CallFailure> {
+    let settled = app.store().settle(settle.clone()).await;
+    app.lines().room(&settle.project);
+    match settled {
+        Ok(Settled::Closed(overrun)) if overrun.tokens > 0 || overrun.nanos > 0 => {
+            tracing::error!(
+                entry = %settle.id,
+                tokens = overrun.tokens,
+                nanos = overrun.nanos,
+                "a call came to more than was held for it; the bound on its input is wrong"
+            );
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::error!(entry = %settle.id, %error, "a call could not be settled; trying again until it is");
+            until_done(app, settle);
+            Err(CallFailure::LedgerDown)
+        }
+    }
+}
+
+/// Settles however long it takes; what is left when the process ends, the next one charges.
+pub(super) fn until_done(app: &App, settle: Settle) {
+    const WAIT_MAX: Duration = Duration::from_secs(5);
+    let (store, lines, cut_off) = (Arc::clone(app.store()), Arc::clone(app.lines()), app.cut_off_token());
+    let trying = async move {
+        let mut wait = Duration::from_millis(50);
+        while store.settle(settle.clone()).await.is_err() {
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+        lines.room(&settle.project);
+    };
+    app.spawn(async move {
+        tokio::select! {
+            () = trying => {}
+            () = cut_off.cancelled_owned() => {}
+        }
+    });
+}
+
+fn log(
+    reservation: &Reservation,
+    spent: Option<&Spent>,
+    result: &Result<claude_code_api_wire::StopReason, CallFailure>,
+) {
+    let ended = result.as_ref().map_or_else(CallFailure::word, |_| "complete");
+    let elapsed_ms = u64::try_from(reservation.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let Some(spent) = spent else {
+        tracing::info!(ended, elapsed_ms, "released: nothing was spent");
+        return;
+    };
+    tracing::info!(
+        backend = spent.backend,
+        model_id = spent.model_id,
+        input_tokens = spent.usage.input_tokens,
+        output_tokens = spent.usage.output_tokens,
+        cost_nanos = spent.cost.0,
+        exact = spent.exact,
+        ended,
+        elapsed_ms,
+        "settled"
+    );
 }

@@ -21,6 +21,7 @@ use crate::{
 
 const TIMEOUT_DEFAULT_S: f64 = 600.0;
 const TIMEOUT_MAX_S: f64 = 86_400.0;
+const COST_MAX_USD: f64 = 1_000_000.0;
 const STOP_SEQUENCES_MAX: usize = 16;
 const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 
@@ -58,6 +59,7 @@ fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
         messages: messages(body.prompt, body.messages)?,
         system: body.system,
         max_tokens: body.max_tokens.map(|count| within("max_tokens", count, 1..=1_000_000)).transpose()?,
+        nanos_max: body.max_cost.map(nanos_max).transpose()?,
         sampling: Sampling {
             temperature: body.temperature.map(|value| within("temperature", value, 0.0..=1.0)).transpose()?,
             top_p: body.top_p.map(|value| above_zero("top_p", value, 1.0)).transpose()?,
@@ -70,6 +72,12 @@ fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
             TIMEOUT_MAX_S,
         )?),
     })
+}
+
+/// USD, rounded down: what the call may cost is not to be passed.
+#[expect(clippy::cast_possible_truncation, reason = "within the range that is checked")]
+fn nanos_max(usd: f64) -> Result<i64, ApiError> {
+    Ok((above_zero("max_cost", usd, COST_MAX_USD)? * 1e9).floor() as i64)
 }
 
 fn messages(prompt: Option<String>, messages: Option<Vec<Message>>) -> Result<Vec<Message>, ApiError> {

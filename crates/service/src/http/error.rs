@@ -7,9 +7,10 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
-use claude_code_api_wire::{ErrorBody, ErrorCode, ErrorEnvelope, SHOULD_RETRY};
-use serde_json::Map;
+use claude_code_api_wire::{BudgetState, ErrorBody, ErrorCode, ErrorEnvelope, SHOULD_RETRY};
+use serde_json::{Map, Value};
 
+use super::budget;
 use crate::{call::CallFailure, id::RequestId};
 
 /// An error of the contract, before it knows the id of its request.
@@ -20,11 +21,19 @@ pub struct ApiError {
     field: Option<String>,
     retryable: bool,
     retry_after: Option<Duration>,
+    budget: Option<BudgetState>,
 }
 
 impl ApiError {
     fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: None, retryable: code.retryable(), retry_after: None }
+        Self {
+            code,
+            message: message.into(),
+            field: None,
+            retryable: code.retryable(),
+            retry_after: None,
+            budget: None,
+        }
     }
 
     /// `message` begins with the field's name and says what it takes.
@@ -47,6 +56,10 @@ impl ApiError {
         Self::new(ErrorCode::Internal, "the service has a defect; its log, under this request id, says more")
     }
 
+    pub(super) fn budget_exceeded(message: String, budget: BudgetState) -> Self {
+        Self { budget: Some(budget), ..Self::new(ErrorCode::BudgetExceeded, message) }
+    }
+
     pub(super) fn shutting_down() -> Self {
         CallFailure::ShuttingDown.into()
     }
@@ -60,7 +73,7 @@ impl ApiError {
             retry_after: self.retry_after.map(|wait| wait.as_secs_f64()),
             request_id: id.to_string(),
             field: self.field.clone(),
-            extra: Map::new(),
+            extra: self.budget.as_ref().map_or_else(Map::new, fields),
         })
     }
 
@@ -74,6 +87,13 @@ impl ApiError {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         response
+    }
+}
+
+fn fields(budget: &BudgetState) -> Map<String, Value> {
+    match serde_json::to_value(budget) {
+        Ok(Value::Object(fields)) => fields,
+        _ => unreachable!("a struct of plain fields is an object"),
     }
 }
 
@@ -97,6 +117,29 @@ impl From<CallFailure> for ApiError {
             CallFailure::Overloaded { retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(ErrorCode::Overloaded, "every place in the queue is taken; try again after the time given")
+            },
+            CallFailure::BudgetExceeded { project, shortage, now } => budget::exceeded(&project, &shortage, now),
+            CallFailure::BudgetHeld { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(
+                    ErrorCode::Overloaded,
+                    "running calls of the project hold what this call would take; try again once some have ended",
+                )
+            },
+            CallFailure::NoProject { project } => Self::not_found(format!(
+                "there is no project {}; `claude-code-api project list` shows which there are",
+                project.as_str()
+            )),
+            CallFailure::TooManyProjects => Self::invalid(
+                "project_id",
+                "project_id: as many projects as calls may make are made (1000); set the others up by hand",
+            ),
+            CallFailure::LedgerDown => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(
+                    ErrorCode::Internal,
+                    "the ledger cannot be written now, and without it no call is admitted or settled",
+                )
             },
             CallFailure::DeadlinePassed { timeout } => Self::new(
                 ErrorCode::Timeout,

@@ -15,6 +15,7 @@ use crate::app::App;
 
 mod auth;
 mod body;
+mod budget;
 mod complete;
 mod docs;
 mod error;
@@ -22,6 +23,7 @@ mod guard;
 mod health;
 mod identify;
 mod respond;
+mod usage;
 
 use error::ApiError;
 
@@ -36,6 +38,7 @@ struct Contract;
 fn endpoints() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(complete::complete))
+        .routes(routes!(usage::usage))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

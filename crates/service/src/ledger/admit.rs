@@ -1,7 +1,7 @@
 //! Admission: which candidates fit what is left, and what is then held. Pure: a store calls it inside of its transaction.
 
 use super::{Amount, Counter, Limits};
-use crate::window::Period;
+use crate::window::{PERIODS, Period};
 
 /// The least that `max_tokens` is lowered to.
 const CLAMP_TOKENS_MIN: i64 = 256;
@@ -101,7 +101,7 @@ enum Fit {
 /// Everything that limits one call.
 pub(super) struct Room<'a> {
     pub(super) limits: &'a Limits,
-    /// In the order of [`Period::ALL`].
+    /// In the order of [`PERIODS`](crate::window::PERIODS).
     pub(super) counters: [Counter; 3],
     /// The most that the call itself allows.
     pub(super) nanos_max: Option<i64>,
@@ -166,7 +166,7 @@ impl Room<'_> {
             let limit = limit?;
             (wanted > limit.saturating_sub(spent)).then_some(Shortage { period, unit, limit, spent, held, wanted })
         };
-        let windows = Period::ALL.into_iter().rev().find_map(|period| {
+        let windows = PERIODS.into_iter().rev().find_map(|period| {
             let (limit, Counter { spent, held, .. }) = (self.limits.of(period), self.counters[period as usize]);
             short(Some(period), Unit::Nanos, limit.nanos, spent.nanos, held.nanos, wanted.nanos)
                 .or_else(|| short(Some(period), Unit::Tokens, limit.tokens, spent.tokens, held.tokens, wanted.tokens))

@@ -16,11 +16,13 @@ impl Amount {
     pub const ZERO: Self = Self { tokens: 0, nanos: 0 };
 
     /// The larger of each.
+    #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self { tokens: self.tokens.max(other.tokens), nanos: self.nanos.max(other.nanos) }
     }
 
     /// What is above `other`, of each.
+    #[must_use]
     pub fn above(self, other: Self) -> Self {
         (self - other).max(Self::ZERO)
     }

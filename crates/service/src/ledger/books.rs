@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Amount, Candidate, Ended, Entry, Kept, Limits, Project, Reservation, SettledBy, Shortage, Spent,
+    Amount, Candidate, Clamp, Ended, Entry, Kept, Limit, Limits, Project, Reservation, SettledBy, Shortage, Spent,
     admit::{Admission, Room},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     money::Nanos,
     project::ProjectId,
     usage::Usage,
-    window::{Day, Moment, Period},
+    window::{Day, Moment, PERIODS, Period},
 };
 
 /// What was spent and is held in one window of one project.
@@ -47,18 +47,18 @@ impl Account {
 
     /// Whether the windows of this day are loaded.
     pub fn knows(&self, day: Day) -> bool {
-        Period::ALL.iter().all(|period| self.counters.contains_key(&(*period, day.start_of(*period))))
+        PERIODS.iter().all(|period| self.counters.contains_key(&(*period, day.start_of(*period))))
     }
 
-    /// The windows of a day, in the order of [`Period::ALL`].
+    /// The windows of a day, in the order of [`PERIODS`](crate::window::PERIODS).
     pub fn windows(&self, day: Day) -> [Counter; 3] {
-        Period::ALL.map(|period| {
+        PERIODS.map(|period| {
             self.counters.get(&(period, day.start_of(period))).map_or_else(Counter::default, |(counter, _)| *counter)
         })
     }
 
     fn change(&mut self, day: Day, change: impl Fn(&mut Counter)) {
-        for period in Period::ALL {
+        for period in PERIODS {
             let (counter, dirty) = self.counters.entry((period, day.start_of(period))).or_default();
             change(counter);
             *dirty = true;
@@ -266,7 +266,7 @@ impl Books {
     /// Holds the worst case of a call over all windows, or says why not.
     pub fn reserve(&mut self, reserve: &Reserve) -> Reserved {
         if let Some(open) = self.reservations.get(&reserve.id) {
-            return Reserved::Granted(self.granted_again(open.clone(), reserve));
+            return Reserved::Granted(Self::granted_again(open, reserve));
         }
         if !self.epoch_is_alive {
             return Reserved::EpochDead;
@@ -295,18 +295,13 @@ impl Books {
     }
 
     /// The same operation sent again, as its outcome was not known: the hold stands.
-    fn granted_again(&self, open: Reservation, reserve: &Reserve) -> Grant {
-        let Some(limits) = self.accounts.get(&open.project).and_then(|account| account.limits.as_ref()) else {
-            unreachable!("an open reservation has a project")
-        };
-        // What was held is the room that there was: the same candidates fit it.
-        let unlimited = Limits { clamp: super::Clamp::Always, calls_max: limits.calls_max, ..Limits::default() };
-        let mut own = unlimited;
-        own.windows[0] = super::Limit { tokens: Some(open.held.tokens), nanos: Some(open.held.nanos) };
-        let room = Room { limits: &own, counters: [Counter::default(); 3], nanos_max: None };
-        let kept = match room.admit(&reserve.candidates) {
-            Admission::Fits(kept, _) => kept,
-            Admission::Held | Admission::Exceeded(_) => unreachable!("these candidates were held"),
+    fn granted_again(open: &Reservation, reserve: &Reserve) -> Grant {
+        // What was held was the room that there was: the same candidates fit it.
+        let held = Limit { tokens: Some(open.held.tokens), nanos: Some(open.held.nanos) };
+        let limits = Limits { windows: [held; 3], clamp: Clamp::Always, ..Limits::default() };
+        let room = Room { limits: &limits, counters: [Counter::default(); 3], nanos_max: reserve.nanos_max };
+        let Admission::Fits(kept, _) = room.admit(&reserve.candidates) else {
+            unreachable!("these candidates were held");
         };
         Grant { kept, held: open.held, reserved_at: open.reserved_at }
     }

@@ -16,7 +16,7 @@ pub struct Project {
 /// What a project may use. `None`: without limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// In a day, a week, a month: in the order of [`Period::ALL`].
+    /// In a day, a week, a month: in the order of [`PERIODS`](crate::window::PERIODS).
     pub windows: [Limit; 3],
     /// Calls that may run at a time.
     pub calls_max: Option<u32>,

@@ -14,7 +14,7 @@ use crate::{
     money::Nanos,
     project::ProjectId,
     usage::Usage,
-    window::Period,
+    window::{PERIODS, Period},
 };
 
 /// Every check.
@@ -114,12 +114,12 @@ async fn what_is_granted_is_held_and_then_spent(store: &Arc<dyn Store>) {
     let call = reserve(&project, vec![candidate(100, 200)]);
     let grant = granted(&**store, &call).await;
     assert_eq!(grant.held, tokens(300));
-    for period in Period::ALL {
+    for period in PERIODS {
         let usage = usage(&**store, &project, period).await;
         assert_eq!((usage.spent, usage.held), (Amount::ZERO, tokens(300)), "{period:?}");
     }
     assert_eq!(settle(&**store, &call, Some(spent(100, 50))).await, Settled::Closed(Amount::ZERO));
-    for period in Period::ALL {
+    for period in PERIODS {
         let usage = usage(&**store, &project, period).await;
         assert_eq!((usage.spent, usage.held), (tokens(150), Amount::ZERO), "{period:?}");
         let [(model, by_model)] = usage.by_model.as_slice() else { panic!("{usage:?}") };

@@ -108,7 +108,7 @@ impl Backend for Local {
             ModelChoice::Id(id) => *id == self.model_id,
         };
         let model_id = self.model_id.clone();
-        fits.then_some(Offer { model_id, tier: None, max_tokens_default: self.max_tokens_default })
+        fits.then_some(Offer { model_id, tier: None, max_tokens_default: self.max_tokens_default, is_embedded: true })
     }
 
     fn names(&self) -> Vec<String> {

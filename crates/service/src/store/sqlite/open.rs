@@ -92,7 +92,8 @@ pub(super) fn writer(path: &Path, power_loss_safe: bool, clock: &Arc<Clock>) -> 
             connection.query_row("select user_version from pragma_user_version", [], |row| row.get(0))?;
         match version {
             0 => {
-                connection.execute_batch(&format!("begin; {SCHEMA} pragma user_version = {SCHEMA_VERSION}; commit;"))?
+                connection
+                    .execute_batch(&format!("begin; {SCHEMA} pragma user_version = {SCHEMA_VERSION}; commit;"))?;
             }
             SCHEMA_VERSION => {}
             newer => {

@@ -9,7 +9,7 @@ use crate::{
     ledger::{Amount, ModelUsage, Project},
     project::ProjectId,
     store::{Verified, WindowUsage},
-    window::{Day, Period},
+    window::{Day, PERIODS, Period},
 };
 
 pub(super) fn usage(db: &Connection, id: &ProjectId, period: Period, day: Day) -> Result<WindowUsage> {
@@ -96,7 +96,7 @@ fn add_rows(
     while let Some(row) = days.next()? {
         let (project, day): (String, Day) = (row.get(0)?, Day(row.get(1)?));
         count += row.get::<_, i64>(2)?.cast_unsigned();
-        for period in Period::ALL {
+        for period in PERIODS {
             let key = (project.clone(), period as i64, day.start_of(period).0);
             *of(windows.entry(key).or_default()) += Amount { tokens: row.get(3)?, nanos: row.get(4)? };
         }
@@ -105,7 +105,7 @@ fn add_rows(
 }
 
 fn differences((project, period, start): &Window, compared: &Compared) -> Vec<String> {
-    let period = Period::ALL.into_iter().find(|known| *known as i64 == *period).map_or("?", Period::as_str);
+    let period = PERIODS.into_iter().find(|known| *known as i64 == *period).map_or("?", Period::as_str);
     let since = Day(*start).begins_at().rfc3339();
     let [spent, held] = compared.counter;
     let pairs = [

@@ -10,7 +10,7 @@ use crate::{
     money::Nanos,
     project::ProjectId,
     usage::Usage,
-    window::{Day, Moment, Period},
+    window::{Day, Moment, PERIODS, Period},
 };
 
 /// Loads an account and the windows of a day, unless they are.
@@ -24,7 +24,7 @@ pub(super) fn load_account(db: &Connection, books: &mut Books, id: &ProjectId, d
         account.calls = calls;
     }
     if !books.account(id).knows(day) {
-        for period in Period::ALL {
+        for period in PERIODS {
             let start = day.start_of(period);
             let counter = counter(db, id, period, start)?;
             books.account(id).load(period, start, counter);
@@ -225,7 +225,7 @@ fn add_usage(db: &Connection, changes: &Changes) -> Result<()> {
                output_tokens = output_tokens + excluded.output_tokens, cost_nanos = cost_nanos + excluded.cost_nanos";
     let mut statement = db.prepare_cached(sql)?;
     for ((project, day, model), add) in &changes.usage {
-        for period in Period::ALL {
+        for period in PERIODS {
             let (period, start) = (period as i64, day.start_of(period).0);
             let (tokens_in, tokens_out) = (add.input_tokens, add.output_tokens);
             let row =
