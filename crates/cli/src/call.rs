@@ -1,4 +1,4 @@
-//! `complete` and `health`: the client commands, on the client library.
+//! `complete`, `usage` and `health`: the client commands, on the client library.
 
 use std::{
     io::{self, IsTerminal, Read, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use claude_code_api_client::{ClientBuilder, HealthStatus, Request, blocking};
+use claude_code_api_client::{ClientBuilder, HealthStatus, Period, Request, UsageReport, blocking};
 
 /// Which service to call.
 #[derive(Args)]
@@ -111,6 +111,73 @@ fn show_as_it_comes(client: &blocking::Client, request: Request) -> anyhow::Resu
         );
     }
     Ok(())
+}
+
+#[derive(Args)]
+pub(crate) struct Usage {
+    /// The project [default: the key's own]
+    #[arg(long, env = "CLAUDE_CODE_API_PROJECT_ID")]
+    project: Option<String>,
+    /// The calendar window, in UTC, that is now
+    #[arg(long, value_enum, default_value = "month")]
+    period: Window,
+    /// Print the whole response as JSON
+    #[arg(long)]
+    json: bool,
+    /// Seconds to wait for the answer
+    #[arg(long, default_value_t = 5.0, value_name = "SECONDS")]
+    timeout: f64,
+    #[command(flatten)]
+    service: Service,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Window {
+    Day,
+    Week,
+    Month,
+}
+
+impl Usage {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let timeout = Duration::try_from_secs_f64(self.timeout).context("--timeout takes seconds above 0")?;
+        let period = match self.period {
+            Window::Day => Period::Day,
+            Window::Week => Period::Week,
+            Window::Month => Period::Month,
+        };
+        let report = self.service.client(timeout)?.usage(self.project.as_deref(), period)?;
+        let mut out = io::stdout();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+        } else {
+            write!(out, "{}", table(&report))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn table(report: &UsageReport) -> String {
+    let without = || "without limit".to_owned();
+    let tokens_left = report.remaining.map_or_else(without, |left| format!("{left} left"));
+    let money_left = report.cost_remaining.map_or_else(without, |left| format!("${left:.6} left"));
+    let mut text = format!(
+        "{}, {} from {} to {}\n  {} tokens ({tokens_left}), {} held\n  ${:.6} ({money_left})\n",
+        report.project_id,
+        report.period.as_str(),
+        report.period_start,
+        report.period_end,
+        report.total_tokens,
+        report.held_tokens,
+        report.total_cost,
+    );
+    for (model, usage) in &report.by_model {
+        text += &format!(
+            "  {model}: {} calls, {} tokens in, {} out, ${:.6}\n",
+            usage.requests, usage.input_tokens, usage.output_tokens, usage.cost
+        );
+    }
+    text
 }
 
 #[derive(Args)]

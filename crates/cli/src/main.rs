@@ -33,6 +33,8 @@ enum Command {
     Model(ModelCommand),
     /// Send one prompt to a running service and print the answer
     Complete(call::Complete),
+    /// Show what a project has used, and what is left of its budget
+    Usage(call::Usage),
     /// Show how a running service is
     Health(call::Health),
 }
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "local")]
         Command::Model(ModelCommand::Install(install)) => install.run(),
         Command::Complete(complete) => complete.run(),
+        Command::Usage(usage) => usage.run(),
         Command::Health(health) => health.run(),
     };
     match result {

@@ -15,7 +15,7 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use claude_code_api_wire::{CompleteResponse, Health};
+use claude_code_api_wire::{CompleteResponse, Health, Period, UsageReport};
 use tokio::runtime::Runtime;
 
 use crate::{Error, ErrorKind, Request, TextStream, process::PerProcess};
@@ -50,6 +50,11 @@ impl Client {
     /// The answer as it comes: see [`Client::stream`](crate::Client::stream).
     pub fn stream(&self, request: impl Into<Request>) -> Result<Stream, Error> {
         self.stream_unless(request, None)
+    }
+
+    /// What a project has used: see [`Client::usage`](crate::Client::usage).
+    pub fn usage(&self, project: Option<&str>, period: Period) -> Result<UsageReport, Error> {
+        self.wait(self.inner.usage(project, period), None)
     }
 
     /// How the service is: see [`Client::health`](crate::Client::health).

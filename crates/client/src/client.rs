@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use claude_code_api_wire::{CompleteResponse, Health};
-use reqwest::Method;
+use claude_code_api_wire::{CompleteResponse, Health, Period, UsageReport};
+use reqwest::{Method, Url};
 
 use crate::{
     ClientBuilder, Error, ErrorKind, Request, TextStream,
@@ -96,6 +96,26 @@ impl Client {
             }
         };
         self.attempts(deadline, attempt).await
+    }
+
+    /// What a project has used in the window of this length that is now. `None`: the client's project, else the key's own.
+    ///
+    /// # Errors
+    /// As [`Client::complete`].
+    pub async fn usage(&self, project: Option<&str>, period: Period) -> Result<UsageReport, Error> {
+        let deadline = Instant::now() + self.0.options.timeout;
+        let mut query = Url::parse("usage:").expect("a URL");
+        query.query_pairs_mut().append_pair("period", period.as_str());
+        if let Some(project) = project.or(self.0.options.project_id.as_deref()) {
+            query.query_pairs_mut().append_pair("project_id", project);
+        }
+        let path = format!("v1/usage?{}", query.query().unwrap_or_default());
+        let attempt =
+            || async { transport::json(self.0.transport.send(&self.0.options, Method::GET, &path, None).await?).await };
+        match tokio::time::timeout_at(deadline.into(), self.attempts(Some(deadline), attempt)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.timed_out(format!("no answer within {} s", self.0.options.timeout.as_secs_f64()))),
+        }
     }
 
     /// How the service is. One attempt.

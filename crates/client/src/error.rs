@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use claude_code_api_wire::{ErrorBody, ErrorCode};
+use claude_code_api_wire::{BudgetState, ErrorBody, ErrorCode};
 use reqwest::Url;
 
 /// Why a call failed. Its text says what was wrong, at which URL, after how many attempts.
@@ -157,6 +157,11 @@ impl Error {
     /// The service's error as it came, when the service answered.
     pub fn body(&self) -> Option<&ErrorBody> {
         self.0.body.as_ref()
+    }
+
+    /// The budget that does not cover the call, where [`Error::is_budget_exceeded`].
+    pub fn budget(&self) -> Option<BudgetState> {
+        self.0.body.as_ref().and_then(ErrorBody::budget)
     }
 
     /// The service could not be reached, or the connection broke.

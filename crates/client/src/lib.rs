@@ -30,8 +30,8 @@ mod stream;
 mod transport;
 
 pub use claude_code_api_wire::{
-    Cache, CompleteResponse, ErrorCode, Health, HealthStatus, Message, Role, Route, ServiceHealth, ServiceStatus,
-    StopReason, Usage,
+    BudgetState, BudgetUnit, Cache, CompleteResponse, ErrorCode, Health, HealthStatus, Message, ModelUsage, Period,
+    Role, Route, ServiceHealth, ServiceStatus, StopReason, Usage, UsageReport,
 };
 pub use client::Client;
 pub use error::{Error, ErrorKind};

@@ -62,6 +62,12 @@ impl Request {
         self
     }
 
+    /// The most that the call may cost, in USD. One that could cost more is refused, or answered by a cheaper model.
+    pub fn max_cost(mut self, usd: f64) -> Self {
+        self.body.max_cost = Some(usd);
+        self
+    }
+
     /// Randomness, 0 to 1.
     pub fn temperature(mut self, temperature: f64) -> Self {
         self.body.temperature = Some(temperature);

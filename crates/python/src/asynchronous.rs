@@ -9,7 +9,7 @@ use tokio::{runtime::Runtime, sync::Mutex, task::AbortHandle};
 use crate::{
     convert,
     mailbox::{Mailbox, Outcome},
-    options::{Call, Options},
+    options::{self, Call, Options},
     sync,
 };
 
@@ -64,6 +64,11 @@ impl AsyncCore {
     fn complete(&self, mailbox: &Mailbox, id: u64, call: Call) -> PyResult<Task> {
         let (client, request) = (self.client.clone(), call.request()?);
         spawn(mailbox, id, async move { Ok(Outcome::Response(Box::new(client.complete(request).await?))) })
+    }
+
+    fn usage(&self, mailbox: &Mailbox, id: u64, project: Option<String>, period: &str) -> PyResult<Task> {
+        let (client, period) = (self.client.clone(), options::period(period)?);
+        spawn(mailbox, id, async move { Ok(Outcome::Usage(Box::new(client.usage(project.as_deref(), period).await?))) })
     }
 
     fn health(&self, mailbox: &Mailbox, id: u64) -> PyResult<Task> {

@@ -1,6 +1,6 @@
 //! Results of the Rust client as objects of the Python façade: its dataclasses, called with plain arguments.
 
-use claude_code_api_client::{CompleteResponse, Error, ErrorKind, Health, Usage};
+use claude_code_api_client::{CompleteResponse, Error, ErrorKind, Health, Usage, UsageReport};
 use pyo3::{
     prelude::*,
     sync::PyOnceLock,
@@ -10,6 +10,7 @@ use pyo3::{
 static RESPONSE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static USAGE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static CACHE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static USAGE_STATS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static FROM_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 const TYPES: &str = "claude_code_api._types";
@@ -50,6 +51,38 @@ pub(crate) fn response<'py>(py: Python<'py>, response: &CompleteResponse) -> PyR
 
 pub(crate) fn usage(py: Python<'_>, usage: Usage) -> PyResult<Bound<'_, PyAny>> {
     USAGE.import(py, TYPES, "Usage")?.call1((usage.input_tokens, usage.output_tokens, usage.total_tokens))
+}
+
+pub(crate) fn usage_stats<'py>(py: Python<'py>, report: &UsageReport) -> PyResult<Bound<'py, PyAny>> {
+    let by_model = PyDict::new(py);
+    for (model, usage) in &report.by_model {
+        let one = PyDict::new(py);
+        one.set_item("tokens", usage.tokens)?;
+        one.set_item("cost", usage.cost)?;
+        one.set_item("input_tokens", usage.input_tokens)?;
+        one.set_item("output_tokens", usage.output_tokens)?;
+        one.set_item("requests", usage.requests)?;
+        one.set_item("cost_nanos", usage.cost_nanos)?;
+        by_model.set_item(model, one)?;
+    }
+    let spec = (
+        &report.project_id,
+        word(py, &report.period)?,
+        report.total_tokens,
+        report.total_cost,
+        by_model,
+        report.limit,
+        report.remaining,
+        report.total_cost_nanos,
+        report.cost_limit,
+        report.cost_remaining,
+        report.held_tokens,
+        report.notional_cost,
+    );
+    let more = PyDict::new(py);
+    more.set_item("period_start", &report.period_start)?;
+    more.set_item("period_end", &report.period_end)?;
+    USAGE_STATS.import(py, "claude_code_api._reports", "UsageStats")?.call(spec, Some(&more))
 }
 
 pub(crate) fn health<'py>(py: Python<'py>, health: &Health) -> PyResult<Bound<'py, PyAny>> {

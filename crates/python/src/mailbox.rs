@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use claude_code_api_client::{CompleteResponse, Error, Health};
+use claude_code_api_client::{CompleteResponse, Error, Health, UsageReport};
 use pyo3::{prelude::*, types::PyList};
 
 use crate::convert;
@@ -19,6 +19,7 @@ use crate::convert;
 pub(crate) enum Outcome {
     Response(Box<CompleteResponse>),
     Health(Box<Health>),
+    Usage(Box<UsageReport>),
     Text(Option<String>),
 }
 
@@ -92,6 +93,7 @@ fn to_python(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAny>> {
     match outcome {
         Outcome::Response(response) => convert::response(py, &response),
         Outcome::Health(health) => convert::health(py, &health),
+        Outcome::Usage(usage) => convert::usage_stats(py, &usage),
         Outcome::Text(text) => Ok(text.into_pyobject(py)?),
     }
 }

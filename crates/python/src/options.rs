@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claude_code_api_client::{Client, ClientBuilder, Message, Request};
+use claude_code_api_client::{Client, ClientBuilder, Message, Period, Request};
 use pyo3::prelude::*;
 
 use crate::convert;
@@ -56,6 +56,7 @@ pub(crate) struct Call {
     top_p: Option<f64>,
     stop_sequences: Option<Vec<String>>,
     seed: Option<u32>,
+    max_cost: Option<f64>,
 }
 
 impl Call {
@@ -67,7 +68,7 @@ impl Call {
         macro_rules! set {
             ($($name:ident),*) => { $(if let Some(value) = self.$name { request = request.$name(value); })* };
         }
-        set!(model, project_id, system, max_tokens, temperature, top_p, stop_sequences, seed);
+        set!(model, project_id, system, max_tokens, temperature, top_p, stop_sequences, seed, max_cost);
         if let Some(timeout) = self.timeout {
             request = request.timeout(seconds(timeout));
         }
@@ -76,6 +77,12 @@ impl Call {
         }
         Ok(request)
     }
+}
+
+/// A window's length; the façade has refused other words.
+pub(crate) fn period(word: &str) -> PyResult<Period> {
+    serde_json::from_value(word.into())
+        .map_err(|error| pyo3::exceptions::PyValueError::new_err(format!("period: {error}")))
 }
 
 fn message((role, content): (String, String)) -> PyResult<Message> {

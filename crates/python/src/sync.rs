@@ -7,7 +7,7 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
 use crate::{
     convert,
-    options::{Call, Options},
+    options::{self, Call, Options},
 };
 
 /// The core of `ClaudeClient`.
@@ -34,6 +34,13 @@ impl SyncCore {
         let state =
             Streaming::Waiting { client: std::sync::Arc::clone(&self.client), request: Box::new(call.request()?) };
         Ok(Stream { state: Mutex::new(state) })
+    }
+
+    fn usage<'py>(&self, py: Python<'py>, project: Option<&str>, period: &str) -> PyResult<Bound<'py, PyAny>> {
+        let period = options::period(period)?;
+        let usage =
+            |stop: &mut dyn FnMut() -> bool| self.client.wait(self.client.inner().usage(project, period), Some(stop));
+        convert::usage_stats(py, &unless_interrupted(py, usage)?)
     }
 
     fn health<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

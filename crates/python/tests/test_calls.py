@@ -60,6 +60,7 @@ def test_every_argument_reaches_the_service(server: Scripted):
         "top_p": 0.25,
         "stop_sequences": ("a", "b"),
         "seed": 7,
+        "max_cost": 0.5,
     }
     with ClaudeClient(server.url) as client:
         answer = client.complete("hi", Model.OPUS, "project-b", 5, **arguments)

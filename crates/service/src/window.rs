@@ -51,6 +51,7 @@ pub const PERIODS: [Period; 3] = [Period::Day, Period::Week, Period::Month];
 
 impl Day {
     /// First day of the window of this length that the day lies in.
+    #[must_use]
     pub fn start_of(self, period: Period) -> Self {
         match period {
             Period::Day => self,
@@ -61,6 +62,7 @@ impl Day {
     }
 
     /// First day after the window of this length that the day lies in.
+    #[must_use]
     pub fn end_of(self, period: Period) -> Self {
         let start = self.start_of(period);
         match period {

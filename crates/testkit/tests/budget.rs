@@ -77,7 +77,7 @@ async fn a_call_that_the_budget_does_not_cover_is_refused_with_the_figures() {
     assert!(error.message.starts_with("Budget exceeded: project small has used 0 tokens of its 300 tokens a month"));
     let budget = error.budget().expect("the figures");
     assert_eq!((budget.unit, budget.period), (BudgetUnit::Tokens, Some(Period::Month)));
-    assert_eq!([budget.limit, budget.used, budget.held, budget.remaining], [300.0, 0.0, 0.0, 300.0]);
+    assert_eq!(json!([budget.limit, budget.used, budget.held, budget.remaining]), json!([300.0, 0.0, 0.0, 300.0]));
     assert!(budget.resets_at.is_some_and(|at| at.ends_with("-01T00:00:00Z")));
     assert_eq!(server.caller().complete(call("small", 100)).await.done().project_id, "small");
 }

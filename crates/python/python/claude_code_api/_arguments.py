@@ -65,6 +65,7 @@ def call(
     top_p: Optional[float],
     stop_sequences: Optional[Sequence[str]],
     seed: Optional[int],
+    max_cost: Optional[float],
     total_timeout: Optional[float] = None,
 ) -> Dict[str, Any]:
     text, messages = _conversation(prompt)
@@ -84,7 +85,14 @@ def call(
         "top_p": top_p,
         "stop_sequences": None if stop_sequences is None else list(stop_sequences),
         "seed": whole("seed", seed, 0, 2**32 - 1),
+        "max_cost": max_cost,
     }
+
+
+def usage(project_id: Optional[str], period: str) -> Tuple[Optional[str], str]:
+    if period not in ("month", "week", "day"):
+        raise ValueError(f"period: takes 'month', 'week' or 'day'; it was {period!r}")
+    return given(project_id), period
 
 
 def _conversation(prompt: Prompt) -> Tuple[Optional[str], Optional[List[Tuple[str, str]]]]:

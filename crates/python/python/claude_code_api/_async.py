@@ -13,6 +13,8 @@ from ._types import Model, Response, Usage
 if TYPE_CHECKING:
     import asyncio
 
+    from ._reports import UsageStats
+
 
 class _Desk:
     """One event loop's mailbox, and the futures that wait for what comes into it."""
@@ -183,11 +185,22 @@ class AsyncClaudeClient:
         top_p: Optional[float] = None,
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
+        max_cost: Optional[float] = None,
     ) -> Response:
         """The whole answer to a prompt: a text, or a list of messages of which the last is the user's."""
         core = self._open()
         call = _arguments.call(
-            prompt, model, project_id, timeout, system, max_tokens, temperature, top_p, stop_sequences, seed
+            prompt,
+            model,
+            project_id,
+            timeout,
+            system,
+            max_tokens,
+            temperature,
+            top_p,
+            stop_sequences,
+            seed,
+            max_cost,
         )
         response: Response = await _run(lambda mailbox, task_id: core.complete(mailbox, task_id, call))
         return response
@@ -205,6 +218,7 @@ class AsyncClaudeClient:
         top_p: Optional[float] = None,
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
+        max_cost: Optional[float] = None,
         total_timeout: Optional[float] = None,
     ) -> AsyncStream:
         """The answer as it comes: an iterator of texts. ``total_timeout``: seconds that it may take in all."""
@@ -219,9 +233,16 @@ class AsyncClaudeClient:
             top_p,
             stop_sequences,
             seed,
+            max_cost,
             total_timeout,
         )
         return AsyncStream(self._open().stream(call))
+
+    async def get_usage(self, period: str = "month", project_id: Optional[str] = None) -> UsageStats:
+        """What a project has used in the ``"month"``, ``"week"`` or ``"day"`` that is now, in UTC."""
+        core, (project, window) = self._open(), _arguments.usage(project_id, period)
+        stats: UsageStats = await _run(lambda mailbox, task_id: core.usage(mailbox, task_id, project, window))
+        return stats
 
     async def health(self) -> Dict[str, Any]:
         """How the service is: ``status`` (``"ok"``, ``"degraded"`` or ``"draining"``), ``version``, ``services``. One attempt."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Dict, Optional, Sequence, Type
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Type
 
 from . import _arguments
 from ._arguments import Default, Prompt
 from ._native import Stream, SyncCore
 from ._types import Model, Response
+
+if TYPE_CHECKING:
+    from ._reports import UsageStats
 
 
 class ClaudeClient:
@@ -52,11 +55,22 @@ class ClaudeClient:
         top_p: Optional[float] = None,
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
+        max_cost: Optional[float] = None,
     ) -> Response:
         """The whole answer to a prompt: a text, or a list of messages of which the last is the user's."""
         return self._open().complete(
             _arguments.call(
-                prompt, model, project_id, timeout, system, max_tokens, temperature, top_p, stop_sequences, seed
+                prompt,
+                model,
+                project_id,
+                timeout,
+                system,
+                max_tokens,
+                temperature,
+                top_p,
+                stop_sequences,
+                seed,
+                max_cost,
             )
         )
 
@@ -73,6 +87,7 @@ class ClaudeClient:
         top_p: Optional[float] = None,
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
+        max_cost: Optional[float] = None,
         total_timeout: Optional[float] = None,
     ) -> Stream:
         """The answer as it comes: an iterator of texts. ``total_timeout``: seconds that it may take in all."""
@@ -88,9 +103,14 @@ class ClaudeClient:
                 top_p,
                 stop_sequences,
                 seed,
+                max_cost,
                 total_timeout,
             )
         )
+
+    def get_usage(self, period: str = "month", project_id: Optional[str] = None) -> UsageStats:
+        """What a project has used in the ``"month"``, ``"week"`` or ``"day"`` that is now, in UTC."""
+        return self._open().usage(*_arguments.usage(project_id, period))
 
     def health(self) -> Dict[str, Any]:
         """How the service is: ``status`` (``"ok"``, ``"degraded"`` or ``"draining"``), ``version``, ``services``. One attempt."""

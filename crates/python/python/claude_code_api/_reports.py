@@ -44,3 +44,12 @@ class UsageStats(Record):
     by_model: Dict[str, Dict[str, Union[int, float]]]
     limit: Optional[int]
     remaining: Optional[int]
+    # Beyond the specification: nano-dollars, exact; limits in USD; what running calls hold; what calls on a subscription would
+    # have cost, in USD; the window, RFC 3339.
+    total_cost_nanos: int = 0
+    cost_limit: Optional[float] = None
+    cost_remaining: Optional[float] = None
+    held_tokens: int = 0
+    notional_cost: float = 0.0
+    period_start: str = ""
+    period_end: str = ""

@@ -21,7 +21,7 @@ pub struct ApiError {
     field: Option<String>,
     retryable: bool,
     retry_after: Option<Duration>,
-    budget: Option<BudgetState>,
+    budget: Option<Box<BudgetState>>,
 }
 
 impl ApiError {
@@ -57,7 +57,7 @@ impl ApiError {
     }
 
     pub(super) fn budget_exceeded(message: String, budget: BudgetState) -> Self {
-        Self { budget: Some(budget), ..Self::new(ErrorCode::BudgetExceeded, message) }
+        Self { budget: Some(Box::new(budget)), ..Self::new(ErrorCode::BudgetExceeded, message) }
     }
 
     pub(super) fn shutting_down() -> Self {
@@ -73,7 +73,7 @@ impl ApiError {
             retry_after: self.retry_after.map(|wait| wait.as_secs_f64()),
             request_id: id.to_string(),
             field: self.field.clone(),
-            extra: self.budget.as_ref().map_or_else(Map::new, fields),
+            extra: self.budget.as_deref().map_or_else(Map::new, fields),
         })
     }
 

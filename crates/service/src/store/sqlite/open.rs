@@ -122,7 +122,7 @@ fn recover(writer: &mut Writer) -> rusqlite::Result<()> {
         books.open(reservation);
     }
     let charged = books.recover(|of| of < epoch);
-    rows::save(&transaction, books.take_changes())?;
+    rows::save(&transaction, &books.take_changes())?;
     transaction.commit()?;
     if charged > 0 {
         tracing::warn!(charged, "charged what an earlier process had held when it died, at its worst case");

@@ -148,7 +148,7 @@ fn read_entry(row: &Row<'_>) -> Result<Entry> {
 }
 
 /// Writes what a group of operations changed.
-pub(super) fn save(db: &Connection, changes: Changes) -> Result<()> {
+pub(super) fn save(db: &Connection, changes: &Changes) -> Result<()> {
     for project in &changes.created {
         write_project(db, project)?;
     }
@@ -168,7 +168,7 @@ pub(super) fn save(db: &Connection, changes: Changes) -> Result<()> {
             params![project.as_str(), *period as i64, start.0, spent.tokens, spent.nanos, held.tokens, held.nanos];
         db.prepare_cached(sql)?.execute(row)?;
     }
-    add_usage(db, &changes)
+    add_usage(db, changes)
 }
 
 fn insert_reservation(db: &Connection, reservation: &Reservation) -> Result<()> {

@@ -91,7 +91,7 @@ impl Writer {
         self.connection.prepare_cached("begin immediate")?.execute([])?;
         let applied = group.iter().map(|job| self.apply(job)).collect::<rusqlite::Result<Vec<Outcome>>>();
         let written = applied.and_then(|outcomes| {
-            rows::save(&self.connection, self.books.take_changes())?;
+            rows::save(&self.connection, &self.books.take_changes())?;
             self.connection.prepare_cached("commit")?.execute([])?;
             Ok(outcomes)
         });
