@@ -1,4 +1,4 @@
-.PHONY: help demo test check bench-ledger bench-local fmt
+.PHONY: help demo test check crash bench-ledger bench-local fmt
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 demo: ## From a fresh checkout to an answer: install what is missing, build, start, call
@@ -9,6 +9,8 @@ check: ## The inner loop: compiles, lints, unit tests; no model, no service
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 	@cargo test --quiet --lib -p claude-code-api-wire -p claude-code-api-client -p claude-code-api-service
 	@cargo test --quiet --test sse -p claude-code-api-wire
+crash: ## SIGKILL a hundred times under load, and count what is left
+	@CRASHES=100 cargo test --locked -p claude-code-api-testkit --test crash -- --nocapture
 bench-ledger: ## Calls a second that the ledger reserves and settles, and how long each takes
 	@cargo bench --locked -p claude-code-api-service --no-default-features --bench ledger
 bench-local: ## Tokens per second of the embedded model at 1, 4 and 16 streams

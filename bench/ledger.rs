@@ -1,5 +1,7 @@
 //! How many calls a second the ledger takes: reserve and settle, in pairs, at several numbers of callers. `make bench-ledger`.
 
+#![expect(clippy::disallowed_methods, clippy::cast_precision_loss, reason = "no app here; figures for people")]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -1,6 +1,7 @@
 //! `complete`, `usage` and `health`: the client commands, on the client library.
 
 use std::{
+    fmt::Write as _,
     io::{self, IsTerminal, Read, Write},
     process::ExitCode,
     time::Duration,
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use claude_code_api_client::{ClientBuilder, HealthStatus, Period, Request, UsageReport, blocking};
+use claude_code_api_client::{ClientBuilder, HealthStatus, ModelUsage, Period, Request, UsageReport, blocking};
 
 /// Which service to call.
 #[derive(Args)]
@@ -172,10 +173,10 @@ fn table(report: &UsageReport) -> String {
         report.total_cost,
     );
     for (model, usage) in &report.by_model {
-        text += &format!(
-            "  {model}: {} calls, {} tokens in, {} out, ${:.6}\n",
-            usage.requests, usage.input_tokens, usage.output_tokens, usage.cost
-        );
+        let ModelUsage { requests, input_tokens, output_tokens, cost, .. } = usage;
+        // Writing to a text cannot fail.
+        let _ =
+            writeln!(text, "  {model}: {requests} calls, {input_tokens} tokens in, {output_tokens} out, ${cost:.6}");
     }
     text
 }

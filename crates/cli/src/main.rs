@@ -6,6 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod call;
 mod config;
+mod ledger;
 #[cfg(feature = "local")]
 mod model;
 mod serve;
@@ -31,6 +32,20 @@ enum Command {
     #[cfg(feature = "local")]
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Projects and their budgets
+    Project {
+        #[command(subcommand)]
+        command: ledger::ProjectCommand,
+        #[command(flatten)]
+        folder: ledger::Folder,
+    },
+    /// The books
+    Ledger {
+        #[command(subcommand)]
+        command: ledger::LedgerCommand,
+        #[command(flatten)]
+        folder: ledger::Folder,
+    },
     /// Send one prompt to a running service and print the answer
     Complete(call::Complete),
     /// Show what a project has used, and what is left of its budget
@@ -63,6 +78,8 @@ fn main() -> ExitCode {
         }
         #[cfg(feature = "local")]
         Command::Model(ModelCommand::Install(install)) => install.run(),
+        Command::Project { command, folder } => command.run(folder),
+        Command::Ledger { command, folder } => command.run(folder),
         Command::Complete(complete) => complete.run(),
         Command::Usage(usage) => usage.run(),
         Command::Health(health) => health.run(),

@@ -74,7 +74,11 @@ pub struct Program {
 impl Program {
     /// Starts it on a free port, in a data folder of its own, with `flags` besides.
     pub async fn serve(flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::serve_in(tempfile::tempdir().expect("a folder"), flags).await
+    }
+
+    /// Starts it on what an earlier one has left in its data folder.
+    pub async fn serve_in(folder: TempDir, flags: &[&str]) -> Self {
         let stderr = File::create(stderr_of(&folder)).expect("a file");
         let mut command = command();
         command
@@ -110,6 +114,12 @@ impl Program {
         let id = self.child.id().expect("it runs").to_string();
         let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("there is a kill");
         assert!(sent.success(), "SIGTERM could not be sent");
+    }
+
+    /// Ends it with SIGKILL, and gives its data folder as it was left.
+    pub async fn kill(mut self) -> TempDir {
+        self.child.kill().await.expect("it can be killed");
+        self.folder
     }
 
     /// Waits until it has ended, at most `bound`.
