@@ -14,7 +14,7 @@ use clap::ArgMatches;
 use claude_code_api_service::{
     Listeners,
     app::App,
-    backend::Backend,
+    backend::{Backend, anthropic::Anthropic},
     config::{BackendName, Config, Durability, Listen, LogFormat},
     serve,
     store::{
@@ -45,23 +45,33 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
     })?;
     let store = store(&config)?;
     let backend = backend(&config)?;
+    let named = config.backend;
     let app = App::new(vec![backend], store, config.limits);
     let address = listeners.address()?;
     // Who started the service may have stopped reading; that is no reason to stop serving.
-    let _ = show_banner(address);
+    let _ = show_banner(address, named);
     serve(app, listeners, told_to_stop()?).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_banner(address: SocketAddr) -> io::Result<()> {
+fn show_banner(address: SocketAddr, backend: BackendName) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "Claude Code API {} listens on http://{address}", env!("CARGO_PKG_VERSION"))?;
-    writeln!(
-        out,
-        "Answers come from the small model embedded in this program: good for trying things out, free, and often wrong."
-    )?;
-    writeln!(out, "No Claude backend is configured, as this version has none yet.")?;
+    match backend {
+        BackendName::Local => {
+            writeln!(
+                out,
+                "Answers come from the small model embedded in this program: good for trying things out, free, often wrong."
+            )?;
+            writeln!(
+                out,
+                "No Claude backend is configured; to add one set ANTHROPIC_API_KEY, or anthropic_api_key in the \
+                 configuration file."
+            )?;
+        }
+        BackendName::Anthropic => writeln!(out, "Answers come from Claude, over the Messages API, and cost money.")?,
+    }
     writeln!(
         out,
         "Try it:  curl http://{address}/v1/complete -H 'content-type: application/json' -d '{{\"prompt\": \"Hello\"}}'"
@@ -74,27 +84,33 @@ fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(Sqlite::open(&config.data_dir, Options { power_loss_safe, ..Options::default() })?))
 }
 
-#[cfg(feature = "local")]
 fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
-    use claude_code_api_service::{
-        backend::local::{Local, model_path},
-        config::data_dir_default,
-    };
     match config.backend {
-        BackendName::Local => {
-            let path = model_path(config.local.model_path.as_deref(), &config.data_dir, &data_dir_default());
-            Ok(Arc::new(Local::load(&path, &config.local)?))
+        BackendName::Local => embedded(config),
+        BackendName::Anthropic => {
+            let key = config.anthropic.api_key.clone().context(
+                "backend anthropic needs a key; set ANTHROPIC_API_KEY, or anthropic_api_key in the configuration file",
+            )?;
+            Ok(Arc::new(Anthropic::new(&config.anthropic, key).map_err(anyhow::Error::msg)?))
         }
     }
 }
 
+#[cfg(feature = "local")]
+fn embedded(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+    use claude_code_api_service::{
+        backend::local::{Local, model_path},
+        config::data_dir_default,
+    };
+    let path = model_path(config.local.model_path.as_deref(), &config.data_dir, &data_dir_default());
+    Ok(Arc::new(Local::load(&path, &config.local)?))
+}
+
 #[cfg(not(feature = "local"))]
-fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
-    match config.backend {
-        BackendName::Local => {
-            bail!("this program was built without the embedded model; build it with the feature `local`")
-        }
-    }
+fn embedded(_: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+    bail!(
+        "this program was built without the embedded model; build it with the feature `local`, or use another backend"
+    )
 }
 
 /// Creates the data folder, and finds out now whether it can be written to.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use clap::{ArgMatches, parser::ValueSource};
+use secrecy::SecretString;
 use serde::Deserialize;
 
 /// Every setting, none of them required.
@@ -26,7 +27,7 @@ pub struct Settings {
     /// Folder for what the service keeps, created when missing [default: ~/.local/share/claude-code-api]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// What answers calls [default: local, the embedded model]
+    /// What answers calls [default: anthropic where a key is set, else local, the embedded model]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_BACKEND", value_enum)]
     pub backend: Option<BackendName>,
     /// A name besides the loopback ones that requests may carry in their Host header; may be given several times
@@ -55,6 +56,24 @@ pub struct Settings {
     /// When an answer leaves that was paid for: once the operating system has its entry, or the disk [default: process]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_DURABILITY", value_enum)]
     pub durability: Option<Durability>,
+    /// The key of the Messages API; also read from `ANTHROPIC_API_KEY`. There is no flag, as others would see it
+    #[arg(skip)]
+    pub anthropic_api_key: Option<SecretString>,
+    /// Where the Messages API is; also read from `ANTHROPIC_BASE_URL` [default: `https://api.anthropic.com`]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_ANTHROPIC_BASE_URL", value_name = "URL")]
+    pub anthropic_base_url: Option<String>,
+    /// The model that haiku means [default: claude-haiku-5-5]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_HAIKU", value_name = "ID")]
+    pub model_haiku: Option<String>,
+    /// The model that sonnet means [default: claude-sonnet-5-5]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_SONNET", value_name = "ID")]
+    pub model_sonnet: Option<String>,
+    /// The model that opus means [default: claude-opus-5-5]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_OPUS", value_name = "ID")]
+    pub model_opus: Option<String>,
+    /// `max_tokens` on Claude of calls that set none [default: 4096]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_MAX_TOKENS_DEFAULT", value_name = "TOKENS")]
+    pub claude_max_tokens_default: Option<u32>,
     /// GGUF file of the embedded model [default: the one that `model install` put in place]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_PATH", value_name = "FILE")]
     pub model_path: Option<PathBuf>,
@@ -89,6 +108,8 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BackendName {
+    /// Claude, over the Messages API
+    Anthropic,
     /// A small model embedded in the service: no key, no cost, weak answers
     Local,
 }
@@ -186,6 +207,23 @@ pub struct Local {
     pub max_tokens_default: u32,
 }
 
+/// Settings of Claude over the Messages API.
+#[derive(Clone, Debug)]
+pub struct Anthropic {
+    /// The key, when one is set.
+    pub api_key: Option<SecretString>,
+    /// Where the API is.
+    pub base_url: String,
+    /// What haiku means.
+    pub model_haiku: String,
+    /// What sonnet means.
+    pub model_sonnet: String,
+    /// What opus means.
+    pub model_opus: String,
+    /// `max_tokens` of calls that set none.
+    pub max_tokens_default: u32,
+}
+
 /// The configuration in force.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -197,6 +235,8 @@ pub struct Config {
     pub backend: BackendName,
     /// What the service takes.
     pub limits: Limits,
+    /// Settings of Claude over the Messages API.
+    pub anthropic: Anthropic,
     /// Settings of the embedded model.
     pub local: Local,
     /// What the ledger survives.
@@ -299,10 +339,13 @@ impl Layers<'_> {
     fn resolve(mut self, given: Settings, file: Settings) -> Result<Config, ConfigError> {
         let listen = self.pick("listen", given.listen, file.listen, || "localhost:8080".to_owned());
         let listen = self.checked("listen", listen.parse())?;
+        let api_key =
+            self.secret("anthropic_api_key", "ANTHROPIC_API_KEY", given.anthropic_api_key, file.anthropic_api_key);
+        let backend_default = if api_key.is_some() { BackendName::Anthropic } else { BackendName::Local };
         let config = Config {
             listen,
             data_dir: self.pick("data_dir", given.data_dir, file.data_dir, data_dir_default),
-            backend: self.pick("backend", given.backend, file.backend, || BackendName::Local),
+            backend: self.pick("backend", given.backend, file.backend, || backend_default),
             limits: Limits {
                 allowed_hosts: self.pick("allowed_hosts", given.allowed_hosts, file.allowed_hosts, Vec::new),
                 drain_timeout: {
@@ -331,6 +374,20 @@ impl Layers<'_> {
                     let seconds = self.pick("budget_wait", given.budget_wait, file.budget_wait, || 10.0);
                     self.checked("budget_wait", duration(seconds))?
                 },
+            },
+            anthropic: Anthropic {
+                api_key,
+                base_url: self.base_url(given.anthropic_base_url, file.anthropic_base_url),
+                model_haiku: self.model("model_haiku", given.model_haiku, file.model_haiku, "claude-haiku-5-5"),
+                model_sonnet: self.model("model_sonnet", given.model_sonnet, file.model_sonnet, "claude-sonnet-5-5"),
+                model_opus: self.model("model_opus", given.model_opus, file.model_opus, "claude-opus-5-5"),
+                max_tokens_default: self.within(
+                    "claude_max_tokens_default",
+                    given.claude_max_tokens_default,
+                    file.claude_max_tokens_default,
+                    || 4_096,
+                    1..=1_000_000,
+                )?,
             },
             local: Local {
                 model_path: self.pick_optional("model_path", given.model_path, file.model_path),
@@ -398,6 +455,50 @@ impl Layers<'_> {
 
     fn pick_optional<T: Debug>(&mut self, name: &'static str, given: Option<T>, file: Option<T>) -> Option<T> {
         self.pick(name, given.map(Some), file.map(Some), || None)
+    }
+
+    fn model(&mut self, name: &'static str, given: Option<String>, file: Option<String>, default: &str) -> String {
+        self.pick(name, given, file, || default.to_owned())
+    }
+
+    fn base_url(&mut self, given: Option<String>, file: Option<String>) -> String {
+        const VARIABLE: &str = "ANTHROPIC_BASE_URL";
+        let from_environment = if given.is_none() { self.environment(VARIABLE) } else { None };
+        let Some(url) = from_environment else {
+            return self.pick("anthropic_base_url", given, file, || "https://api.anthropic.com".to_owned());
+        };
+        let (value, source) = (format!("{url:?}"), format!("environment {VARIABLE}"));
+        self.in_force.push(InForce { name: "anthropic_base_url", value, source });
+        url
+    }
+
+    /// A value that is told as "set", and never shown.
+    fn secret(
+        &mut self,
+        name: &'static str,
+        variable: &'static str,
+        given: Option<SecretString>,
+        file: Option<SecretString>,
+    ) -> Option<SecretString> {
+        let from_environment = self.environment(variable).map(SecretString::from);
+        let (value, source) = match (given, from_environment, file) {
+            (Some(value), ..) => (Some(value), "command line".to_owned()),
+            (None, Some(value), _) => (Some(value), format!("environment {variable}")),
+            (None, None, Some(value)) => {
+                (Some(value), self.file.map_or_else(String::new, |path| path.display().to_string()))
+            }
+            (None, None, None) => (None, "default".to_owned()),
+        };
+        let shown = if value.is_some() { "set" } else { "not set" };
+        self.in_force.push(InForce { name, value: shown.to_owned(), source });
+        value
+    }
+
+    /// A variable that others than us have named. Read only where there is a command line: a test has an environment of its own.
+    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+    fn environment(&self, variable: &str) -> Option<String> {
+        self.matches?;
+        std::env::var(variable).ok().filter(|value| !value.is_empty())
     }
 
     fn within<T: Debug + PartialOrd>(

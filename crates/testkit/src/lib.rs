@@ -11,6 +11,7 @@ mod log;
 mod program;
 mod raw;
 mod server;
+pub mod simulator;
 mod stream;
 mod wait;
 
@@ -19,5 +20,6 @@ pub use caller::{Caller, json_of, send};
 pub use program::{Ended, Program, model_file, run};
 pub use raw::Raw;
 pub use server::TestServer;
+pub use simulator::Simulator;
 pub use stream::{Event, Events, Transcript};
 pub use wait::{BOUND, in_time, until};

@@ -15,7 +15,7 @@ use std::{
 use claude_code_api_service::{
     Listeners,
     app::App,
-    backend::{Backend, local::Local},
+    backend::{Backend, anthropic::Anthropic, local::Local},
     config::{Config, Settings},
     serve,
     store::{
@@ -25,7 +25,7 @@ use claude_code_api_service::{
 };
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::{BOUND, Caller, log, model_file};
+use crate::{BOUND, Caller, Simulator, log, model_file, simulator::KEY};
 
 /// How long a server may take to stop: to drain, to flush what clients do not read, and to be looked at.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,7 +46,8 @@ pub struct TestServer {
 
 struct Served {
     app: Arc<App>,
-    local: Arc<Local>,
+    /// `None` on another backend.
+    local: Option<Arc<Local>>,
     address: SocketAddr,
 }
 
@@ -55,15 +56,21 @@ impl TestServer {
     pub async fn start() -> Self {
         static SHARED: OnceLock<Arc<Local>> = OnceLock::new();
         let load = |config: &Config| Arc::clone(SHARED.get_or_init(|| load(config)));
-        Self::start_on(Settings::default(), load).await
+        Self::launch(Settings::default(), move |config| Answering::local(load(config))).await
     }
 
     /// A server with these settings, on a model of its own, which takes about 0.3 s longer.
     pub async fn start_with(settings: Settings) -> Self {
-        Self::start_on(settings, load).await
+        Self::launch(settings, |config| Answering::local(load(config))).await
     }
 
-    async fn start_on(settings: Settings, load: impl FnOnce(&Config) -> Arc<Local> + Send + 'static) -> Self {
+    /// A server whose answers come from a simulated Claude.
+    pub async fn start_on(simulator: &Simulator, settings: Settings) -> Self {
+        let settings = Settings { anthropic_base_url: Some(simulator.base_url()), ..settings };
+        Self::launch(settings, Answering::simulated).await
+    }
+
+    async fn launch(settings: Settings, answering: impl FnOnce(&Config) -> Answering + Send + 'static) -> Self {
         static ONLY_SERVER: OnceLock<Arc<Mutex<()>>> = OnceLock::new();
         let only_server = Arc::clone(ONLY_SERVER.get_or_init(Arc::default)).lock_owned().await;
         log::record();
@@ -78,7 +85,7 @@ impl TestServer {
         let (ready, started) = oneshot::channel();
         let (report, left_behind) = mpsc::channel();
         // A thread of its own: a test that blocks, in a drop for one, must not stop the server that it waits for.
-        let run = move || run(settings, load, ready, stopped, &report);
+        let run = move || run(settings, answering, ready, stopped, &report);
         thread::Builder::new().name("test-server".to_owned()).spawn(run).expect("a thread");
         let served = started.await.expect("the server starts; what stopped it stands above");
         Self { served, stop: Some(stop), left_behind, expected: Vec::new(), _only_server: only_server }
@@ -106,7 +113,7 @@ impl TestServer {
 
     /// The embedded model.
     pub fn local(&self) -> &Arc<Local> {
-        &self.served.local
+        self.served.local.as_ref().expect("this server answers from the embedded model")
     }
 
     /// Calls that wait for the model, as health says.
@@ -148,13 +155,31 @@ impl Drop for TestServer {
     }
 }
 
+/// What a server's answers come from.
+struct Answering {
+    backend: Arc<dyn Backend>,
+    local: Option<Arc<Local>>,
+}
+
+impl Answering {
+    fn local(local: Arc<Local>) -> Self {
+        Self { backend: Arc::clone(&local) as Arc<dyn Backend>, local: Some(local) }
+    }
+
+    fn simulated(config: &Config) -> Self {
+        let key = config.anthropic.api_key.clone().unwrap_or_else(|| KEY.to_owned().into());
+        let backend = Anthropic::new(&config.anthropic, key).expect("the simulator has a URL");
+        Self { backend: Arc::new(backend), local: None }
+    }
+}
+
 fn load(config: &Config) -> Arc<Local> {
     Arc::new(Local::load(&model_file(), &config.local).unwrap_or_else(|error| panic!("{error}")))
 }
 
 fn run(
     settings: Settings,
-    load: impl FnOnce(&Config) -> Arc<Local>,
+    answering: impl FnOnce(&Config) -> Answering,
     ready: oneshot::Sender<Served>,
     stopped: oneshot::Receiver<()>,
     report: &mpsc::Sender<Vec<String>>,
@@ -164,24 +189,24 @@ fn run(
     runtime.expect("a runtime").block_on(async {
         let listeners = Listeners::bind(config.listen).await.expect("a free port");
         let address = listeners.address().expect("bound");
-        let local = load(&config);
+        let Answering { backend, local } = answering(&config);
         let folder = tempfile::TempDir::new().expect("a folder");
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a new ledger"));
-        let app = App::new(vec![Arc::clone(&local) as Arc<dyn Backend>], store, config.limits);
-        let served = Served { app: Arc::clone(&app), local: Arc::clone(&local), address };
+        let app = App::new(vec![backend], store, config.limits);
+        let served = Served { app: Arc::clone(&app), local: local.clone(), address };
         let _ = ready.send(served);
         let told = async { drop(stopped.await) };
         serve(Arc::clone(&app), listeners, told).await.expect("the server serves");
         // Nobody listens when the test gave up waiting.
-        let _ = report.send(left_behind(&app, &local).await);
+        let _ = report.send(left_behind(&app, local.as_deref()).await);
     });
 }
 
 /// What should not be there once the service has stopped; given [`BOUND`] to go away.
-async fn left_behind(app: &App, local: &Local) -> Vec<String> {
+async fn left_behind(app: &App, local: Option<&Local>) -> Vec<String> {
     let begun = Instant::now();
     loop {
-        let (reservations, slots) = (app.open_reservations().count(), local.calls_running());
+        let (reservations, slots) = (app.open_reservations().count(), local.map_or(0, Local::calls_running));
         if reservations == 0 && slots == 0 {
             let verified = app.store().verify().await.expect("the ledger can be read");
             let held = (verified.reservations > 0).then(|| format!("{} holds in the ledger", verified.reservations));

@@ -13,6 +13,7 @@ use crate::{
     usage::Usage,
 };
 
+pub mod anthropic;
 pub mod conformance;
 #[cfg(feature = "local")]
 pub mod local;
@@ -136,6 +137,8 @@ pub enum Reason {
     Broken {
         /// What it said.
         message: Cow<'static, str>,
+        /// Whether sending the same request again can help.
+        retryable: bool,
     },
 }
 

@@ -57,6 +57,8 @@ pub enum CallFailure {
         backend: &'static str,
         /// What it said.
         message: Cow<'static, str>,
+        /// Whether sending the same request again can help.
+        retryable: bool,
     },
 }
 
@@ -66,7 +68,7 @@ impl CallFailure {
         match reason {
             Reason::Invalid { field, message } => Self::Invalid { field, message },
             Reason::Overloaded { retry_after } => Self::Overloaded { retry_after },
-            Reason::Broken { message } => Self::Backend { backend, message },
+            Reason::Broken { message, retryable } => Self::Backend { backend, message, retryable },
         }
     }
 

@@ -129,7 +129,11 @@ pub(super) async fn to_the_end(
         };
         updates.send(update).await.map_err(|_| CallFailure::Abandoned)?;
     }
-    Err(CallFailure::Backend { backend: seen.backend(), message: "it stopped in the middle of an answer".into() })
+    Err(CallFailure::Backend {
+        backend: seen.backend(),
+        message: "it stopped in the middle of an answer".into(),
+        retryable: true,
+    })
 }
 
 impl Seen {

@@ -152,8 +152,8 @@ impl From<CallFailure> for ApiError {
                 retry_after: Some(Duration::from_secs(1)),
                 ..Self::new(ErrorCode::Overloaded, "the service is shutting down; send the request again")
             },
-            CallFailure::Backend { backend, message } => {
-                Self { retryable: true, ..Self::new(ErrorCode::BackendError, format!("backend {backend}: {message}")) }
+            CallFailure::Backend { backend, message, retryable } => {
+                Self { retryable, ..Self::new(ErrorCode::BackendError, format!("backend {backend}: {message}")) }
             }
             CallFailure::Abandoned => Self::internal(),
         }

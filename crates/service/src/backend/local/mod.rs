@@ -155,7 +155,7 @@ impl Local {
         // Milliseconds of computing for a long prompt: not on a thread that serves connections.
         let tokenized = tokio::task::spawn_blocking(move || chat::tokens(&model, system.as_deref(), &messages));
         let tokens = tokenized.await.map_err(|_| "the tokenizer panicked".to_owned()).and_then(|tokens| tokens);
-        let tokens = tokens.map_err(|message| Reason::Broken { message: message.into() })?;
+        let tokens = tokens.map_err(|message| Reason::Broken { message: message.into(), retryable: true })?;
         if tokens.len() >= self.context_tokens as usize {
             return Err(self.too_long(&tokens.len().to_string()));
         }
@@ -173,7 +173,9 @@ impl Local {
 
     fn reason(&self, refused: &queue::Refused) -> Reason {
         match *refused {
-            queue::Refused::Closed => Reason::Broken { message: "the embedded model has ended".into() },
+            queue::Refused::Closed => {
+                Reason::Broken { message: "the embedded model has ended".into(), retryable: true }
+            }
             queue::Refused::Full { waiting } => Reason::Overloaded { retry_after: self.retry_after(waiting) },
         }
     }

@@ -108,7 +108,10 @@ impl Slot {
 
     /// The model broke.
     pub(super) fn fail(self, message: String) {
-        let failure = Failure { spend: Spend::Spent(self.usage()), reason: Reason::Broken { message: message.into() } };
+        let failure = Failure {
+            spend: Spend::Spent(self.usage()),
+            reason: Reason::Broken { message: message.into(), retryable: true },
+        };
         // A reader that has gone needs no answer.
         let _ = self.job.events.send(Err(failure));
     }

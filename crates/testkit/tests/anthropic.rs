@@ -1,0 +1,191 @@
+//! Claude over the Messages API, against the simulator: what is answered, what it costs, and what every failure is charged.
+
+use std::time::Instant;
+
+use claude_code_api_service::{
+    backend::{Backend, Prompt, Reason, Sampling, Spend, anthropic::Anthropic, conformance},
+    config::{Config, Settings},
+    ledger::{Clamp, Limit, Limits, Project},
+    price::PriceTable,
+    project::ProjectId,
+    usage::Usage,
+    window::Moment,
+};
+use claude_code_api_testkit::{Answer, Simulator, TestServer, simulator::KEY};
+use claude_code_api_wire::{ErrorCode, Message, Role, UsageReport};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+fn backend(simulator: &Simulator) -> Anthropic {
+    let settings = Settings { anthropic_base_url: Some(simulator.base_url()), ..Settings::default() };
+    let config = Config::from_settings(settings).expect("in range");
+    Anthropic::new(&config.anthropic, KEY.to_owned().into()).expect("a backend")
+}
+
+fn call(script: &Value, max_tokens: u32) -> Value {
+    json!({"prompt": format!("Hello sim:{script}"), "model": "sonnet", "max_tokens": max_tokens})
+}
+
+/// What this many tokens of sonnet cost, in nano-dollars.
+fn cost(simulator: &Simulator) -> i64 {
+    let table = PriceTable::default();
+    let bill = simulator.bill().into_iter().map(|billed| {
+        let usage =
+            Usage { input_tokens: billed.input_tokens, output_tokens: billed.output_tokens, ..Usage::default() };
+        table.cost(&billed.model, Moment::of_system(), &usage).cost.0
+    });
+    bill.sum()
+}
+
+async fn used(server: &TestServer, project: &str) -> UsageReport {
+    server.caller().get(&format!("/v1/usage?project_id={project}")).await.json()
+}
+
+#[tokio::test]
+async fn the_backend_passes() {
+    conformance::passes(&backend(&Simulator::start())).await;
+}
+
+#[tokio::test]
+async fn an_answer_is_charged_to_the_nano_dollar() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let answer = server.caller().complete(call(&json!({"input": 101, "output": 77}), 500)).await.done();
+    assert_eq!((answer.model.as_str(), answer.model_id.as_str()), ("sonnet", "claude-sonnet-5-5"));
+    assert_eq!((answer.usage.input_tokens, answer.usage.output_tokens), (101, 77));
+    assert_eq!(answer.cost_nanos, 101 * 2_000 + 77 * 10_000);
+    let streamed = call(&json!({"input": 10, "output": 5}), 500);
+    let streamed = server.caller().stream(streamed).await.to_the_end().await.done();
+    assert_eq!(streamed.cost_nanos, 10 * 2_000 + 5 * 10_000);
+    let usage = used(&server, "default").await;
+    assert_eq!(usage.total_cost_nanos, answer.cost_nanos + streamed.cost_nanos);
+    assert_eq!((usage.total_cost_nanos, usage.by_model["sonnet"].requests), (cost(&simulator), 2));
+}
+
+#[tokio::test]
+async fn an_answer_of_a_model_without_price_is_charged_at_the_dearest() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let script = json!({"input": 100, "output": 10, "model": "claude-tomorrow-9"});
+    // The excess over what was held is told, as nobody could have bounded it.
+    let mut server = server;
+    server.expect_logged("came to more than was held");
+    let answer = server.caller().complete(call(&script, 10)).await.done();
+    assert_eq!((answer.cost_nanos, answer.model_id.as_str()), (100 * 10_000 + 10 * 50_000, "claude-tomorrow-9"));
+    let error = server.caller().complete(json!({"prompt": "Hello", "model": "claude-tomorrow-9"})).await.error().error;
+    assert_eq!((error.code, error.field.as_deref()), (ErrorCode::InvalidRequest, Some("model")));
+    assert!(error.message.contains("no known price"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn every_failure_is_charged_as_what_it_was() {
+    let simulator = Simulator::start();
+    let backend = backend(&simulator);
+    let cases = [
+        (json!({"status": 400}), Spend::Unspent, Some(false)),
+        (json!({"status": 401}), Spend::Unspent, Some(false)),
+        (json!({"status": 404}), Spend::Unspent, Some(false)),
+        (json!({"status": 500}), Spend::Unspent, Some(true)),
+        (json!({"status": 429, "retry_after": "7"}), Spend::Unspent, None),
+        (json!({"status": 529}), Spend::Unspent, None),
+        (json!({"fault": "reset_before"}), Spend::Unknown, Some(true)),
+        (json!({"fault": "reset_after"}), Spend::Unknown, Some(true)),
+        (json!({"fault": "garbage"}), Spend::Unknown, Some(true)),
+    ];
+    for (script, spend, retry) in cases {
+        let message = Message { role: Role::User, content: format!("sim:{script}") };
+        let prompt = Prompt { system: None, messages: vec![message], max_tokens: 5, sampling: Sampling::default() };
+        let Err(failure) = backend.call("claude-sonnet-5-5", prompt).await else { panic!("{script}: an answer") };
+        assert_eq!(failure.spend, spend, "{script}");
+        match failure.reason {
+            Reason::Broken { retryable, .. } => assert_eq!(Some(retryable), retry, "{script}"),
+            Reason::Overloaded { retry_after } => {
+                assert_eq!(retry, None, "{script}");
+                assert_eq!(retry_after.as_secs(), if script["status"] == 429 { 7 } else { 1 });
+            }
+            Reason::Invalid { .. } => panic!("{script}: the caller did nothing wrong"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_of_which_nothing_is_known_is_charged_at_its_worst_case() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let refused = call(&json!({"status": 500}), 1_000);
+    assert_eq!(server.caller().complete(refused).await.error().error.code, ErrorCode::BackendError);
+    assert_eq!(used(&server, "default").await.total_cost_nanos, 0, "an error status costs nothing");
+    let lost = call(&json!({"fault": "reset_after", "input": 20, "output": 900}), 1_000);
+    assert_eq!(server.caller().complete(lost).await.error().error.code, ErrorCode::BackendError);
+    let usage = used(&server, "default").await;
+    assert!(usage.total_cost_nanos >= 1_000 * 10_000 && usage.total_cost_nanos > cost(&simulator), "{usage:?}");
+    let mut late = call(&json!({"delay_ms": 5_000}), 1_000);
+    late["timeout"] = json!(0.2);
+    assert_eq!(server.caller().complete(late).await.error().error.code, ErrorCode::Timeout);
+    assert!(used(&server, "default").await.total_cost_nanos > usage.total_cost_nanos);
+}
+
+#[tokio::test]
+async fn what_claude_does_not_take_is_refused() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let error = server.caller().complete(json!({"prompt": "Hello", "seed": 7})).await.error().error;
+    assert_eq!((error.code, error.field.as_deref()), (ErrorCode::InvalidRequest, Some("seed")));
+    assert!(simulator.requests().is_empty());
+    let asked =
+        json!({"prompt": "Hi", "system": "Be brief.", "temperature": 0.5, "top_p": 0.5, "stop_sequences": ["x"]});
+    server.caller().complete(asked).await.done();
+    let expected = json!({
+        "model": "claude-sonnet-5-5", "max_tokens": 4096, "messages": [{"role": "user", "content": "Hi"}],
+        "system": "Be brief.", "temperature": 0.5, "top_p": 0.5, "stop_sequences": ["x"],
+    });
+    assert_eq!(simulator.requests(), [expected]);
+}
+
+#[tokio::test]
+async fn the_key_is_shown_nowhere() {
+    let simulator = Simulator::start();
+    let settings = Settings { anthropic_api_key: Some("sk-ant-secret".to_owned().into()), ..Settings::default() };
+    let config = Config::from_settings(settings.clone()).expect("in range");
+    assert!(!format!("{config:?}{settings:?}").contains("sk-ant-secret"));
+    let server = TestServer::start_on(&simulator, settings).await;
+    let answer = server.caller().complete(call(&json!({}), 5)).await;
+    assert_eq!(answer.error().error.code, ErrorCode::BackendError, "the simulator knows another key");
+    assert!(!answer.body.contains("sk-ant-secret") && answer.body.contains("invalid x-api-key"), "{}", answer.body);
+}
+
+/// Two thousand calls at once, whose real cost is a part of their worst case, against a quarter of what they would cost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_is_used_up_and_never_passed() {
+    const CALLS: u64 = 2_000;
+    let simulator = Simulator::start();
+    let settings = Settings { budget_wait: Some(60.0), ..Settings::default() };
+    let server = TestServer::start_on(&simulator, settings).await;
+    // On average 27 % of 1,000 tokens of output, at 10,000 nano-dollars each.
+    let limit = i64::try_from(CALLS * 275 * 10_000 / 4).expect("small");
+    let month = Limit { tokens: None, nanos: Some(limit) };
+    let limits =
+        Limits { windows: [Limit::default(), Limit::default(), month], clamp: Clamp::Never, ..Limits::default() };
+    let id = ProjectId::parse("crowd").expect("a name");
+    let project = Project { id, limits, created_by_use: false };
+    server.app().store().set_project(project).await.expect("the store works");
+    let caller = server.caller();
+    let begun = Instant::now();
+    let calls = (0..CALLS).map(|index| {
+        let mut request = call(&json!({"input": 10, "output": 50 + index * 7 % 450, "delay_ms": 5}), 1_000);
+        request["project_id"] = json!("crowd");
+        let caller = &caller;
+        async move { caller.complete(request).await }
+    });
+    let answers: Vec<_> = futures_util::stream::iter(calls).buffer_unordered(1_000).collect().await;
+    let done: Vec<_> = answers.iter().filter(|answer| answer.status == 200).map(Answer::done).collect();
+    for refused in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!(refused.error().error.code, ErrorCode::BudgetExceeded);
+    }
+    let spent = used(&server, "crowd").await.total_cost_nanos;
+    let percent = spent * 100 / limit;
+    println!("{} of {CALLS} answered, {percent} % of the limit, in {:?}", done.len(), begun.elapsed());
+    assert_eq!(spent, done.iter().map(|answer| answer.cost_nanos).sum::<i64>());
+    assert_eq!(spent, cost(&simulator), "the ledger and the bill");
+    assert!(spent <= limit && percent >= 95, "{spent} of {limit}");
+}
