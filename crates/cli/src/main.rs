@@ -9,6 +9,7 @@ mod config;
 mod ledger;
 #[cfg(feature = "local")]
 mod model;
+mod prices;
 mod serve;
 
 /// Prompts in, answers of Claude out: a service, and its client.
@@ -46,6 +47,8 @@ enum Command {
         #[command(flatten)]
         folder: ledger::Folder,
     },
+    /// Show what tokens cost
+    Prices(prices::Prices),
     /// Send one prompt to a running service and print the answer
     Complete(call::Complete),
     /// Show what a project has used, and what is left of its budget
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Model(ModelCommand::Install(install)) => install.run(),
         Command::Project { command, folder } => command.run(folder),
         Command::Ledger { command, folder } => command.run(folder),
+        Command::Prices(prices) => prices.run(),
         Command::Complete(complete) => complete.run(),
         Command::Usage(usage) => usage.run(),
         Command::Health(health) => health.run(),
