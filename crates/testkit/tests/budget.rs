@@ -7,7 +7,7 @@ use claude_code_api_service::{
     ledger::{Clamp, Limit, Limits, Project},
     project::ProjectId,
 };
-use claude_code_api_testkit::{Caller, Raw, TestServer, until};
+use claude_code_api_testkit::{BOUND, Caller, Raw, TestServer, until};
 use claude_code_api_wire::{BudgetUnit, ErrorCode, Period, UsageReport};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -157,5 +157,19 @@ async fn a_call_can_lower_what_it_may_cost() {
         request["max_cost"] = wrong;
         let error = server.caller().complete(request.clone()).await.error().error;
         assert_eq!(error.field.as_deref(), Some("max_cost"));
+    }
+}
+
+#[tokio::test]
+async fn whoever_leaves_at_once_leaves_nothing_held() {
+    let server = TestServer::start().await;
+    for calls in 0..200 {
+        let body = json!({"prompt": "Tell a long story.", "project_id": "fleeting", "max_tokens": 1_000 + calls});
+        drop(Raw::complete(server.address(), &body.to_string()).await);
+    }
+    until("every call has ended", || server.app().open_reservations().count() == 0).await;
+    let begun = Instant::now();
+    while usage(&server.caller(), "?project_id=fleeting").await.held_tokens > 0 {
+        assert!(begun.elapsed() < BOUND, "something stays held");
     }
 }

@@ -13,7 +13,7 @@ use crate::backend::{Events, Failure, Prompt, Reason, Spend};
 pub(super) async fn first_that_answers(
     routed: &Routed,
     request: &Request,
-    reservation: &Reservation,
+    reservation: &Reservation<'_>,
     seen: &mut Seen,
 ) -> Result<Events, CallFailure> {
     let mut kept = reservation.grant.kept.iter().peekable();

@@ -110,3 +110,69 @@ async fn run(
     let result = interrupts.or(answer).await;
     settle::close(app, reservation, routed, relay::End { result, seen }).await
 }
+
+#[cfg(test)]
+mod tests {
+    use claude_code_api_wire::{ServiceHealth, ServiceStatus};
+    use futures_core::future::BoxFuture;
+
+    use super::*;
+    use crate::{
+        backend::{Backend, Events, Failure, Offer, Prompt},
+        config::{Config, Settings},
+        ledger::Amount,
+        store::{
+            Store,
+            sqlite::{Options, Sqlite},
+        },
+    };
+
+    struct Panicking;
+
+    impl Backend for Panicking {
+        fn name(&self) -> &'static str {
+            "panicking"
+        }
+
+        fn offer(&self, _: &ModelChoice) -> Option<Offer> {
+            Some(Offer { model_id: "m".to_owned(), tier: None, max_tokens_default: 100, is_embedded: true })
+        }
+
+        fn names(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn health(&self) -> ServiceHealth {
+            ServiceHealth { status: ServiceStatus::Ok, detail: None }
+        }
+
+        fn call(&self, _: &str, _: Prompt) -> BoxFuture<'_, Result<Events, Failure>> {
+            Box::pin(async { panic!("on purpose") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_charged_and_not_held() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a ledger"));
+        let config = Config::from_settings(Settings::default()).expect("in range");
+        let app = App::new(vec![Arc::new(Panicking)], Arc::clone(&store), config.limits);
+        let request = Request {
+            model: ModelChoice::Auto,
+            system: None,
+            messages: vec![Message { role: claude_code_api_wire::Role::User, content: "Hello".to_owned() }],
+            max_tokens: Some(10),
+            nanos_max: None,
+            sampling: Sampling::default(),
+            timeout: Duration::from_secs(5),
+        };
+        let project = ProjectId::default_project();
+        let mut updates = start(&app, Caller { project: project.clone() }, request);
+        assert!(updates.recv().await.is_none(), "there is nothing to say");
+        app.begin_drain();
+        app.drained().await;
+        let used = store.usage(project, claude_code_api_wire::Period::Day).await.expect("usage");
+        assert_eq!(used.held, Amount::ZERO);
+        assert!(used.spent.tokens > 10, "{used:?}");
+    }
+}

@@ -99,7 +99,7 @@ impl Interrupts<'_> {
 /// Relays an answer to its end.
 pub(super) async fn to_the_end(
     mut events: Events,
-    reservation: &Reservation,
+    reservation: &Reservation<'_>,
     updates: &mpsc::Sender<Update>,
     seen: &mut Seen,
 ) -> Result<StopReason, CallFailure> {

@@ -11,12 +11,14 @@ use super::{CallFailure, Caller, Request, bound, route::Routed};
 use crate::{
     app::{App, OpenReservation},
     id::{CallId, EntryId},
-    ledger::{Candidate, Grant, Reserve, Reserved},
+    ledger::{Candidate, Grant, Reserve, Reserved, Settle},
     project::ProjectId,
 };
 
-/// A call's hold in the ledger.
-pub(super) struct Reservation {
+/// A call's hold in the ledger. Dropped before `settle` has it, as by a panic, it is charged at its worst case.
+pub(super) struct Reservation<'a> {
+    app: &'a App,
+    is_open: bool,
     pub(super) id: EntryId,
     pub(super) call: CallId,
     pub(super) project: ProjectId,
@@ -27,16 +29,32 @@ pub(super) struct Reservation {
     _open: OpenReservation,
 }
 
+impl Reservation<'_> {
+    /// From here on `settle` sees to it.
+    pub(super) fn close(&mut self) {
+        self.is_open = false;
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            tracing::error!(entry = %self.id, "a call ended without settling; it is charged at its worst case");
+            super::settle::until_done(self.app, super::settle::in_full(self));
+        }
+    }
+}
+
 /// When to come back to a line that was too long.
 const LINE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-pub(super) async fn hold(
-    app: &App,
+pub(super) async fn hold<'a>(
+    app: &'a App,
     call: CallId,
     caller: &Caller,
     request: &Request,
     routed: &Routed,
-) -> Result<Reservation, CallFailure> {
+) -> Result<Reservation<'a>, CallFailure> {
     if app.is_draining() {
         return Err(CallFailure::ShuttingDown);
     }
@@ -53,7 +71,17 @@ pub(super) async fn hold(
     };
     let grant = grant(app, &reserve).await?;
     let Reserve { id, project, .. } = reserve;
-    Ok(Reservation { id, call, project, grant, input_tokens, opened_at: Instant::now(), _open: open })
+    Ok(Reservation {
+        app,
+        is_open: true,
+        id,
+        call,
+        project,
+        grant,
+        input_tokens,
+        opened_at: Instant::now(),
+        _open: open,
+    })
 }
 
 fn candidates(request: &Request, routed: &Routed, input_tokens: i64) -> Vec<Candidate> {
@@ -90,14 +118,15 @@ async fn grant(app: &App, reserve: &Reserve) -> Result<Grant, CallFailure> {
 
 /// One attempt; `None` when room may come.
 async fn once(app: &App, reserve: &Reserve) -> Option<Result<Grant, CallFailure>> {
+    let mut unanswered = Unanswered { app, reserve: Some(reserve) };
     let reserved = match app.store().reserve(reserve.clone()).await {
         Ok(reserved) => reserved,
         Err(error) => {
             tracing::error!(%error, "a call was refused, as its hold could not be written");
-            undo(app, reserve);
             return Some(Err(CallFailure::LedgerDown));
         }
     };
+    unanswered.reserve = None;
     let refused = match reserved {
         Reserved::Granted(grant) => return Some(Ok(grant)),
         Reserved::Wait | Reserved::CallsMax(_) => return None,
@@ -111,8 +140,18 @@ async fn once(app: &App, reserve: &Reserve) -> Option<Result<Grant, CallFailure>
     Some(Err(refused))
 }
 
-/// After an outcome that is not known the hold may stand: it is released, however long that takes.
-fn undo(app: &App, reserve: &Reserve) {
-    let release = crate::ledger::Settle { id: reserve.id, project: reserve.project.clone(), spent: None };
-    super::settle::until_done(app, release);
+/// A hold that was asked for and whose outcome is not known: the store failed, or the caller went away meanwhile. It may stand,
+/// so that it is released, however long that takes.
+struct Unanswered<'a> {
+    app: &'a App,
+    reserve: Option<&'a Reserve>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(reserve) = self.reserve {
+            let release = Settle { id: reserve.id, project: reserve.project.clone(), spent: None };
+            super::settle::until_done(self.app, release);
+        }
+    }
 }

@@ -22,13 +22,14 @@ const ON_THE_WAY_TOKENS: u64 = 256;
 /// Closes the reservation. Consuming it is what makes "exactly once" hold in this process; the store sees to the rest.
 pub(super) async fn close(
     app: &App,
-    reservation: Reservation,
+    mut reservation: Reservation<'_>,
     routed: Routed,
     end: End,
 ) -> Result<CompleteResponse, CallFailure> {
     let End { result, seen } = end;
     let spent = spent(app, &reservation, &seen, &result);
     log(&reservation, spent.as_ref(), &result);
+    reservation.close();
     let settle = Settle { id: reservation.id, project: reservation.project.clone(), spent: spent.clone() };
     record(app, settle).await?;
     let stop_reason = result?;
@@ -54,7 +55,7 @@ pub(super) async fn close(
 /// What the attempt came to; `None` when nothing was spent.
 fn spent(
     app: &App,
-    reservation: &Reservation,
+    reservation: &Reservation<'_>,
     seen: &Seen,
     result: &Result<claude_code_api_wire::StopReason, CallFailure>,
 ) -> Option<Spent> {
@@ -91,19 +92,38 @@ fn estimated(seen: &Seen, max_tokens: u32) -> Usage {
     Usage { output_tokens, ..seen.usage }
 }
 
-/// All that is held.
-fn worst_case(reservation: &Reservation, seen: &Seen, ended: Ended) -> Spent {
+/// All that is held, for an attempt of which nothing is known.
+fn worst_case(reservation: &Reservation<'_>, seen: &Seen, ended: Ended) -> Spent {
     let target = seen.target.as_ref().expect("an attempt has a target");
-    let input_tokens = reservation.input_tokens.cast_unsigned();
     Spent {
         model: target.model.clone(),
         model_id: target.model_id.clone(),
         backend: target.backend.to_owned(),
-        usage: Usage { input_tokens, output_tokens: target.max_tokens.into(), ..Usage::default() },
-        cost: Nanos(reservation.grant.held.nanos),
+        ended,
+        ..held(reservation)
+    }
+}
+
+/// The charge for a call that can no longer say what became of it.
+pub(super) fn in_full(reservation: &Reservation<'_>) -> Settle {
+    Settle { id: reservation.id, project: reservation.project.clone(), spent: Some(held(reservation)) }
+}
+
+fn held(reservation: &Reservation<'_>) -> Spent {
+    let (held, input_tokens) = (reservation.grant.held, reservation.input_tokens);
+    Spent {
+        model: "unknown".to_owned(),
+        model_id: String::new(),
+        backend: String::new(),
+        usage: Usage {
+            input_tokens: input_tokens.cast_unsigned(),
+            output_tokens: (held.tokens - input_tokens).max(0).cast_unsigned(),
+            ..Usage::default()
+        },
+        cost: Nanos(held.nanos),
         exact: false,
         unpriced: false,
-        ended,
+        ended: Ended::Failed,
     }
 }
 
@@ -151,7 +171,7 @@ pub(super) fn until_done(app: &App, settle: Settle) {
 }
 
 fn log(
-    reservation: &Reservation,
+    reservation: &Reservation<'_>,
     spent: Option<&Spent>,
     result: &Result<claude_code_api_wire::StopReason, CallFailure>,
 ) {

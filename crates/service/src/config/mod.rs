@@ -1,0 +1,298 @@
+//! Configuration: flags, then environment, then file, then defaults. The only place that reads the environment.
+//!
+//! [`Settings`] is all three layers at once. [`Config`] is what is in force; [`InForce`] says where each value came from.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::ArgMatches;
+use secrecy::SecretString;
+
+mod layers;
+mod listen;
+mod settings;
+
+use layers::Layers;
+pub use listen::Listen;
+pub use settings::{Allowance, BackendName, Durability, LogFormat, Settings};
+
+/// What the service takes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Hosts besides the loopback ones that requests may name.
+    pub allowed_hosts: Vec<String>,
+    /// How long running calls may take to finish during shutdown.
+    pub drain_timeout: Duration,
+    /// The most bytes in the body of a request.
+    pub body_bytes_max: usize,
+    /// The most connections at a time.
+    pub connections_max: usize,
+    /// Tokens a month of a project that its first call makes; `None`: without limit.
+    pub default_tokens_per_month: Option<i64>,
+    /// How long a call may wait for what other calls of its project hold.
+    pub budget_wait: Duration,
+}
+
+/// Settings of the embedded model.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// The GGUF file, when one was named.
+    pub model_path: Option<PathBuf>,
+    /// Threads to generate one answer on.
+    pub threads: u32,
+    /// Threads to read prompts and generate several answers on.
+    pub batch_threads: u32,
+    /// Calls worked on at a time.
+    pub slots: u32,
+    /// Calls that may wait.
+    pub queue_max: usize,
+    /// Tokens held at a time, by all calls together.
+    pub cache_tokens: u32,
+    /// `max_tokens` of calls that set none.
+    pub max_tokens_default: u32,
+}
+
+/// Settings of Claude over the Messages API.
+#[derive(Clone, Debug)]
+pub struct Anthropic {
+    /// The key, when one is set.
+    pub api_key: Option<SecretString>,
+    /// Where the API is.
+    pub base_url: String,
+    /// What haiku means.
+    pub model_haiku: String,
+    /// What sonnet means.
+    pub model_sonnet: String,
+    /// What opus means.
+    pub model_opus: String,
+    /// `max_tokens` of calls that set none.
+    pub max_tokens_default: u32,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Folder for what the service keeps.
+    pub data_dir: PathBuf,
+    /// What answers calls.
+    pub backend: BackendName,
+    /// What the service takes.
+    pub limits: Limits,
+    /// Settings of Claude over the Messages API.
+    pub anthropic: Anthropic,
+    /// Settings of the embedded model.
+    pub local: Local,
+    /// What the ledger survives.
+    pub durability: Durability,
+    /// What to log.
+    pub log: String,
+    /// How to write it.
+    pub log_format: LogFormat,
+    /// Every setting with its value and where that came from.
+    pub in_force: Vec<InForce>,
+}
+
+/// One setting, as `config check` prints it.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Where that came from.
+    pub source: String,
+}
+
+/// A configuration that cannot be used, in one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration file {path} is wrong in line {line}: {problem}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// A value is out of range.
+    #[error("{name} (from {origin}) {problem}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// Where its value came from.
+        origin: String,
+        /// What is wrong, and what it takes.
+        problem: String,
+    },
+}
+
+/// The folder that `data_dir` defaults to: the platform's place for a user's data.
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+pub fn data_dir_default() -> PathBuf {
+    let from = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    from("XDG_DATA_HOME")
+        .or_else(|| Some(from("HOME")?.join(".local/share")))
+        .unwrap_or_else(|| PathBuf::from("."))
+        .join("claude-code-api")
+}
+
+impl Config {
+    /// Puts the layers together. `given` and `matches` are what clap made of the command line and the environment.
+    pub fn resolve(given: Settings, matches: &ArgMatches, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let from_file = file.map(layers::read).transpose()?.unwrap_or_default();
+        Layers { matches: Some(matches), file, in_force: Vec::new() }.resolve(given, from_file)
+    }
+
+    /// The defaults, and what `given` sets.
+    pub fn from_settings(given: Settings) -> Result<Self, ConfigError> {
+        Layers { matches: None, file: None, in_force: Vec::new() }.resolve(given, Settings::default())
+    }
+}
+
+/// As many sequences as llama.cpp keeps apart in one context.
+const LOCAL_SLOTS_MAX: u32 = 64;
+
+impl Layers<'_> {
+    fn resolve(mut self, given: Settings, file: Settings) -> Result<Config, ConfigError> {
+        let listen = self.pick("listen", given.listen, file.listen, || "localhost:8080".to_owned());
+        let listen = self.checked("listen", listen.parse())?;
+        let api_key =
+            self.secret("anthropic_api_key", "ANTHROPIC_API_KEY", given.anthropic_api_key, file.anthropic_api_key);
+        let backend_default = if api_key.is_some() { BackendName::Anthropic } else { BackendName::Local };
+        let config = Config {
+            listen,
+            data_dir: self.pick("data_dir", given.data_dir, file.data_dir, data_dir_default),
+            backend: self.pick("backend", given.backend, file.backend, || backend_default),
+            limits: Limits {
+                allowed_hosts: self.pick("allowed_hosts", given.allowed_hosts, file.allowed_hosts, Vec::new),
+                drain_timeout: {
+                    let seconds = self.pick("drain_timeout", given.drain_timeout, file.drain_timeout, || 30.0);
+                    self.checked("drain_timeout", duration(seconds))?
+                },
+                body_bytes_max: self.within(
+                    "body_bytes_max",
+                    given.body_bytes_max,
+                    file.body_bytes_max,
+                    || 16 << 20,
+                    1..=1 << 30,
+                )?,
+                connections_max: self.within(
+                    "connections_max",
+                    given.connections_max,
+                    file.connections_max,
+                    || 4096,
+                    1..=1_000_000,
+                )?,
+                default_tokens_per_month: {
+                    let (given, file) = (given.default_tokens_per_month, file.default_tokens_per_month);
+                    self.pick("default_tokens_per_month", given, file, || Allowance(Some(100_000_000))).0
+                },
+                budget_wait: {
+                    let seconds = self.pick("budget_wait", given.budget_wait, file.budget_wait, || 10.0);
+                    self.checked("budget_wait", duration(seconds))?
+                },
+            },
+            anthropic: Anthropic {
+                api_key,
+                base_url: self.base_url(given.anthropic_base_url, file.anthropic_base_url),
+                model_haiku: self.model("model_haiku", given.model_haiku, file.model_haiku, "claude-haiku-5-5"),
+                model_sonnet: self.model("model_sonnet", given.model_sonnet, file.model_sonnet, "claude-sonnet-5-5"),
+                model_opus: self.model("model_opus", given.model_opus, file.model_opus, "claude-opus-5-5"),
+                max_tokens_default: self.within(
+                    "claude_max_tokens_default",
+                    given.claude_max_tokens_default,
+                    file.claude_max_tokens_default,
+                    || 4_096,
+                    1..=1_000_000,
+                )?,
+            },
+            local: Local {
+                model_path: self.pick_optional("model_path", given.model_path, file.model_path),
+                threads: self.within(
+                    "local_threads",
+                    given.local_threads,
+                    file.local_threads,
+                    threads_default,
+                    1..=256,
+                )?,
+                batch_threads: self.within(
+                    "local_batch_threads",
+                    given.local_batch_threads,
+                    file.local_batch_threads,
+                    batch_threads_default,
+                    1..=256,
+                )?,
+                slots: self.within("local_slots", given.local_slots, file.local_slots, || 16, 1..=LOCAL_SLOTS_MAX)?,
+                queue_max: self.within(
+                    "local_queue_max",
+                    given.local_queue_max,
+                    file.local_queue_max,
+                    || 64,
+                    1..=1_000_000,
+                )?,
+                cache_tokens: self.within(
+                    "local_cache_tokens",
+                    given.local_cache_tokens,
+                    file.local_cache_tokens,
+                    || 16_384,
+                    256..=1 << 20,
+                )?,
+                max_tokens_default: self.within(
+                    "local_max_tokens_default",
+                    given.local_max_tokens_default,
+                    file.local_max_tokens_default,
+                    || 256,
+                    1..=1_000_000,
+                )?,
+            },
+            durability: self.pick("durability", given.durability, file.durability, || Durability::Process),
+            log: self.pick("log", given.log, file.log, || "info".to_owned()),
+            log_format: self.pick("log_format", given.log_format, file.log_format, || LogFormat::Text),
+            in_force: Vec::new(),
+        };
+        Ok(Config { in_force: self.in_force, ..config })
+    }
+}
+
+fn duration(seconds: f64) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| "takes seconds, 0 or more".to_owned())
+}
+
+/// The model's threads spin at barriers: for the little work of one token, beside other work, fewer are faster.
+fn threads_default() -> u32 {
+    (cores() / 2).clamp(1, 4)
+}
+
+fn batch_threads_default() -> u32 {
+    cores().min(8)
+}
+
+fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_out_of_range_is_named_with_its_origin() {
+        let zero = Settings { local_slots: Some(0), ..Settings::default() };
+        let error = Config::from_settings(zero).expect_err("no slots").to_string();
+        assert_eq!(error, "local_slots (from command line) takes 1 to 64; it was 0");
+    }
+}

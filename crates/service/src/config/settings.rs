@@ -1,0 +1,158 @@
+//! Every setting as it is given: clap fills it from flags and environment, serde from the file.
+
+use std::{fmt::Debug, path::PathBuf, str::FromStr};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// Every setting, none of them required.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where to listen. `localhost` means 127.0.0.1, and the same of IPv6 where it exists; port 0 takes a free one
+    /// [default: localhost:8080]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Folder for what the service keeps, created when missing [default: ~/.local/share/claude-code-api]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// What answers calls [default: anthropic where a key is set, else local, the embedded model]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_BACKEND", value_enum)]
+    pub backend: Option<BackendName>,
+    /// A name besides the loopback ones that requests may carry in their Host header; may be given several times
+    #[arg(
+        long = "allowed-host",
+        env = "CLAUDE_CODE_API_SERVER_ALLOWED_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Seconds that running calls may take to finish after SIGTERM [default: 30]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_DRAIN_TIMEOUT", value_name = "SECONDS")]
+    pub drain_timeout: Option<f64>,
+    /// The most bytes in the body of a request [default: 16777216]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_BODY_BYTES_MAX", value_name = "BYTES")]
+    pub body_bytes_max: Option<usize>,
+    /// The most connections open at a time; more wait [default: 4096]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_CONNECTIONS_MAX", value_name = "COUNT")]
+    pub connections_max: Option<usize>,
+    /// Tokens a month of a project that its first call makes; `none` is without limit [default: 100000000]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_DEFAULT_TOKENS_PER_MONTH", value_name = "TOKENS")]
+    pub default_tokens_per_month: Option<Allowance>,
+    /// Seconds that a call may wait for what running calls of its project hold of the budget [default: 10]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_BUDGET_WAIT", value_name = "SECONDS")]
+    pub budget_wait: Option<f64>,
+    /// When an answer leaves that was paid for: once the operating system has its entry, or the disk [default: process]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_DURABILITY", value_enum)]
+    pub durability: Option<Durability>,
+    /// The key of the Messages API; also read from `ANTHROPIC_API_KEY`. There is no flag, as others would see it
+    #[arg(skip)]
+    pub anthropic_api_key: Option<SecretString>,
+    /// Where the Messages API is; also read from `ANTHROPIC_BASE_URL` [default: `https://api.anthropic.com`]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_ANTHROPIC_BASE_URL", value_name = "URL")]
+    pub anthropic_base_url: Option<String>,
+    /// The model that haiku means [default: claude-haiku-5-5]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_HAIKU", value_name = "ID")]
+    pub model_haiku: Option<String>,
+    /// The model that sonnet means [default: claude-sonnet-5-5]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_SONNET", value_name = "ID")]
+    pub model_sonnet: Option<String>,
+    /// The model that opus means [default: claude-opus-5-5]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_OPUS", value_name = "ID")]
+    pub model_opus: Option<String>,
+    /// `max_tokens` on Claude of calls that set none [default: 4096]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_MAX_TOKENS_DEFAULT", value_name = "TOKENS")]
+    pub claude_max_tokens_default: Option<u32>,
+    /// GGUF file of the embedded model [default: the one that `model install` put in place]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_PATH", value_name = "FILE")]
+    pub model_path: Option<PathBuf>,
+    /// Threads that the embedded model generates one answer on [default: half of the cores, at least 1, at most 4]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_THREADS", value_name = "COUNT")]
+    pub local_threads: Option<u32>,
+    /// Threads that it reads prompts and generates several answers on [default: the cores, at most 8]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_BATCH_THREADS", value_name = "COUNT")]
+    pub local_batch_threads: Option<u32>,
+    /// Calls that the embedded model works on at a time [default: 16]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_SLOTS", value_name = "COUNT")]
+    pub local_slots: Option<u32>,
+    /// Calls that may wait for the embedded model; more are `overloaded` [default: 64]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_QUEUE_MAX", value_name = "COUNT")]
+    pub local_queue_max: Option<usize>,
+    /// Tokens, prompts and answers of all calls together, that the embedded model holds at a time; 23 KB of memory each
+    /// [default: 16384]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_CACHE_TOKENS", value_name = "TOKENS")]
+    pub local_cache_tokens: Option<u32>,
+    /// `max_tokens` on the embedded model of calls that set none [default: 256]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_MAX_TOKENS_DEFAULT", value_name = "TOKENS")]
+    pub local_max_tokens_default: Option<u32>,
+    /// What to log: a level, or tracing directives such as `info,hyper=debug` [default: info]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How to write the log, to standard error [default: text]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The backends there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendName {
+    /// Claude, over the Messages API
+    Anthropic,
+    /// A small model embedded in the service: no key, no cost, weak answers
+    Local,
+}
+
+/// What the ledger survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The death of the process; a power failure loses at most about the last second
+    Process,
+    /// A power failure too; each commit waits for the disk
+    PowerLoss,
+}
+
+/// So many, or any number.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "toml::Value")]
+pub struct Allowance(pub Option<i64>);
+
+impl Debug for Allowance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(count) => write!(f, "{count}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+impl FromStr for Allowance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let count = text.parse().ok().filter(|count| *count >= 0);
+        count.map(|count| Self(Some(count))).ok_or_else(|| "takes a whole number, 0 or more, or none".to_owned())
+    }
+}
+
+impl TryFrom<toml::Value> for Allowance {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned).parse()
+    }
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
