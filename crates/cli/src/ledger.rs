@@ -50,6 +50,7 @@ pub(crate) enum ProjectCommand {
 }
 
 #[derive(Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct Set {
     /// The project's name: letters, digits, '.', '_', '-' and ':'
     name: String,

@@ -99,6 +99,11 @@ impl Program {
         self.address
     }
 
+    /// Its data folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// One who calls it.
     pub fn caller(&self) -> Caller {
         Caller::new(format!("http://{}", self.address))

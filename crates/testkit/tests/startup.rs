@@ -9,7 +9,9 @@ use std::{
 };
 
 use claude_code_api_service::backend::local::MODEL_FILE;
-use claude_code_api_testkit::{Ended, model_file, run};
+use claude_code_api_testkit::{Ended, Program, model_file, run};
+use claude_code_api_wire::ErrorCode;
+use serde_json::json;
 use tempfile::TempDir;
 
 /// Runs `serve` in `folder` with these flags besides; where flags repeat what is set here, they take its place.
@@ -221,4 +223,54 @@ async fn a_configuration_that_is_wrong_fails_the_check() {
     assert_explained(&ended, &["local_slots", text(file.path()), "takes 1 to 64"]);
     let listens_to_all = run(["config", "check"], &[("CLAUDE_CODE_API_SERVER_LISTEN", "0.0.0.0:80")]).await;
     assert_explained(&listens_to_all, &["environment CLAUDE_CODE_API_SERVER_LISTEN", "no keys"]);
+}
+
+#[tokio::test]
+async fn claude_without_a_key_is_explained() {
+    let ended = serve(&folder(), &["--backend", "anthropic"]).await;
+    assert_explained(&ended, &["needs a key", "ANTHROPIC_API_KEY", "anthropic_api_key"]);
+}
+
+#[tokio::test]
+async fn a_key_makes_claude_the_default_and_is_never_shown() {
+    let folder = folder();
+    let path = file(&folder, "config.toml", b"anthropic_api_key = \"sk-ant-of-the-file\"\n");
+    let from_file = run(["config", "check", "--config", text(&path)], &[]).await;
+    assert_eq!(setting(&from_file, "anthropic_api_key"), ("set".to_owned(), text(&path).to_owned()));
+    let environment =
+        [("ANTHROPIC_API_KEY", "sk-ant-of-the-environment"), ("ANTHROPIC_BASE_URL", "http://localhost:1")];
+    let ended = run(["config", "check"], &environment).await;
+    let named = |name: &str| format!("environment {name}");
+    assert_eq!(setting(&ended, "anthropic_api_key"), ("set".to_owned(), named("ANTHROPIC_API_KEY")));
+    assert_eq!(setting(&ended, "anthropic_base_url").1, named("ANTHROPIC_BASE_URL"));
+    assert_eq!(setting(&ended, "backend"), ("Anthropic".to_owned(), "default".to_owned()));
+    assert!(!ended.stdout.contains("sk-ant") && !from_file.stdout.contains("sk-ant"));
+    let neither = run(["config", "check"], &[]).await;
+    assert_eq!(setting(&neither, "anthropic_api_key"), ("not set".to_owned(), "default".to_owned()));
+    assert_eq!(setting(&neither, "backend").0, "Local");
+}
+
+#[tokio::test]
+async fn a_data_folder_that_another_service_has_is_named() {
+    let program = Program::serve(&[]).await;
+    let ended = serve(&folder(), &["--data-dir", text(program.folder())]).await;
+    assert_explained(&ended, &["in use by another claude-code-api", text(program.folder()), "--data-dir"]);
+}
+
+#[tokio::test]
+async fn limits_set_by_hand_are_in_force_at_the_next_start() {
+    let folder = folder();
+    let data_dir = text(folder.path()).to_owned();
+    let set =
+        ["project", "set", "tight", "--tokens-per-day", "150", "--usd-per-month", "12.50", "--data-dir", &data_dir];
+    let ended = run(set, &[]).await;
+    assert_eq!(ended.stdout, "tight: 150 tokens a day, $12.5 a month; clamp unset\n", "{ended:?}");
+    let program = Program::serve_in(folder, &[]).await;
+    let request = json!({"prompt": "Hello", "project_id": "tight", "max_tokens": 100});
+    let error = program.caller().complete(request).await.error().error;
+    assert_eq!(error.code, ErrorCode::BudgetExceeded);
+    for wrong in [["--tokens-per-day", "-1"], ["--usd-per-day", "1e3"], ["--calls-max", "many"]] {
+        let ended = run(["project", "set", "tight", wrong[0], wrong[1]], &[]).await;
+        assert!(!ended.status.success() && ended.stderr.contains(wrong[0]), "{ended:?}");
+    }
 }
