@@ -1,6 +1,7 @@
 """Programs that tests run in an interpreter of their own. What a test wants to know they print."""
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,8 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A shell that runs the tests in the background has them ignore SIGINT, and a child inherits that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             universal_newlines=True,
             env=dict(own, PYTHONIOENCODING="utf-8", **environment),
         )
