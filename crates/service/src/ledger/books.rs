@@ -7,165 +7,17 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Amount, Candidate, Clamp, Ended, Entry, Kept, Limit, Limits, Project, Reservation, SettledBy, Shortage, Spent,
+    Account, Amount, Clamp, Counter, Ended, Entry, Grant, Kept, Limit, Limits, ModelUsage, Project, Reservation,
+    Reserve, Reserved, Settle, Settled, SettledBy, Spent,
     admit::{Admission, Room},
 };
 use crate::{
-    id::{CallId, EntryId},
+    id::EntryId,
     money::Nanos,
     project::ProjectId,
     usage::Usage,
-    window::{Day, Moment, PERIODS, Period},
+    window::{Day, Moment, Period},
 };
-
-/// What was spent and is held in one window of one project.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counter {
-    /// Settled.
-    pub spent: Amount,
-    /// Reserved, and not settled yet.
-    pub held: Amount,
-}
-
-/// A project with its counters, as far as they were loaded.
-#[derive(Clone, Debug, Default)]
-pub struct Account {
-    /// What it may use; `None`: there is no such project yet.
-    pub limits: Option<Limits>,
-    /// Its open reservations.
-    pub calls: i64,
-    counters: BTreeMap<(Period, Day), (Counter, Dirty)>,
-}
-
-type Dirty = bool;
-
-impl Account {
-    /// A counter as it was loaded.
-    pub fn load(&mut self, period: Period, start: Day, counter: Counter) {
-        self.counters.insert((period, start), (counter, false));
-    }
-
-    /// Whether the windows of this day are loaded.
-    pub fn knows(&self, day: Day) -> bool {
-        PERIODS.iter().all(|period| self.counters.contains_key(&(*period, day.start_of(*period))))
-    }
-
-    /// The windows of a day, in the order of [`PERIODS`](crate::window::PERIODS).
-    pub fn windows(&self, day: Day) -> [Counter; 3] {
-        PERIODS.map(|period| {
-            self.counters.get(&(period, day.start_of(period))).map_or_else(Counter::default, |(counter, _)| *counter)
-        })
-    }
-
-    fn change(&mut self, day: Day, change: impl Fn(&mut Counter)) {
-        for period in PERIODS {
-            let (counter, dirty) = self.counters.entry((period, day.start_of(period))).or_default();
-            change(counter);
-            *dirty = true;
-        }
-    }
-}
-
-/// What a call asks the ledger for before it leaves for a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reserve {
-    /// Id of the reservation, new.
-    pub id: EntryId,
-    /// The call.
-    pub call: CallId,
-    /// Who pays.
-    pub project: ProjectId,
-    /// The targets, best first; never empty.
-    pub candidates: Vec<Candidate>,
-    /// The most that the call itself allows, in nano-dollars.
-    pub nanos_max: Option<i64>,
-    /// The limits of the project that this call makes, where it may make one.
-    pub creates: Option<Limits>,
-}
-
-/// A reservation, as the call hears of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The candidates that it covers.
-    pub kept: Vec<Kept>,
-    /// What is held.
-    pub held: Amount,
-    /// When, by the store's clock: what prices apply.
-    pub reserved_at: Moment,
-}
-
-/// The answer to [`Reserve`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reserved {
-    /// It is held, durably.
-    Granted(Grant),
-    /// Room is merely held by others: it may come.
-    Wait,
-    /// As many calls of the project run as may.
-    CallsMax(u32),
-    /// What is left does not cover the call.
-    Exceeded(Shortage, Moment),
-    /// There is no such project.
-    NoProject,
-    /// The projects that use may make are all made.
-    TooManyProjects,
-    /// The process was taken for dead: its holds are charged, and it needs a new epoch.
-    EpochDead,
-}
-
-/// The end of a reservation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settle {
-    /// The reservation.
-    pub id: EntryId,
-    /// Who pays.
-    pub project: ProjectId,
-    /// What it came to; `None` releases it, as nothing was spent.
-    pub spent: Option<Spent>,
-}
-
-/// The answer to [`Settle`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// Done; and this is what it came to beyond what was held.
-    Closed(Amount),
-    /// It had been charged at the worst case by recovery, and is corrected now.
-    Corrected,
-    /// It was closed before: by the same operation, sent again.
-    Already,
-}
-
-/// Tokens and money of one model in one day of a project.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ModelUsage {
-    /// Entries.
-    pub requests: i64,
-    /// Tokens in.
-    pub input_tokens: i64,
-    /// Tokens out.
-    pub output_tokens: i64,
-    /// Nano-dollars.
-    pub cost_nanos: i64,
-}
-
-impl ModelUsage {
-    fn of(spent: &Spent, sign: i64) -> Self {
-        let count = |tokens: u64| sign * i64::try_from(tokens).unwrap_or(i64::MAX);
-        Self {
-            requests: sign,
-            input_tokens: count(spent.usage.input_tokens),
-            output_tokens: count(spent.usage.output_tokens),
-            cost_nanos: sign * spent.cost.0,
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.requests += other.requests;
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.cost_nanos += other.cost_nanos;
-    }
-}
 
 /// What a group of operations changed, for the store to write.
 #[derive(Debug, Default)]
@@ -250,10 +102,8 @@ impl Books {
         self.recovered.clear();
         let mut changes = std::mem::take(&mut self.changes);
         for (project, account) in &mut self.accounts {
-            for ((period, start), (counter, dirty)) in account.counters.iter_mut().filter(|(_, (_, dirty))| *dirty) {
-                changes.counters.push((project.clone(), *period, *start, *counter));
-                *dirty = false;
-            }
+            let changed = account.take_changed();
+            changes.counters.extend(changed.map(|(period, start, counter)| (project.clone(), period, start, counter)));
         }
         changes
     }

@@ -3,14 +3,18 @@
 //! [`Books`] is the heart: a store loads what a group of operations names, [`Books`] decides, the store writes what changed,
 //! all in one transaction. Both stores run the same decisions, so that no store decides anything.
 
+mod account;
 mod admit;
 mod amount;
 mod books;
 mod entry;
 mod limits;
+mod operation;
 
+pub use account::{Account, Counter, ModelUsage};
 pub use admit::{Candidate, Kept, Shortage, Unit};
 pub use amount::Amount;
-pub use books::{Account, Books, Changes, Counter, Grant, ModelUsage, Reserve, Reserved, Settle, Settled};
+pub use books::{Books, Changes};
 pub use entry::{Ended, Entry, Reservation, SettledBy, Spent};
 pub use limits::{Clamp, Limit, Limits, Project};
+pub use operation::{Grant, Reserve, Reserved, Settle, Settled};

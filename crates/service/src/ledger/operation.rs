@@ -1,0 +1,77 @@
+//! Operations: what calls ask of the ledger, and what it answers.
+
+use super::{Amount, Candidate, Kept, Limits, Shortage, Spent};
+use crate::{
+    id::{CallId, EntryId},
+    project::ProjectId,
+    window::Moment,
+};
+
+/// What a call asks the ledger for before it leaves for a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// Id of the reservation, new.
+    pub id: EntryId,
+    /// The call.
+    pub call: CallId,
+    /// Who pays.
+    pub project: ProjectId,
+    /// The targets, best first; never empty.
+    pub candidates: Vec<Candidate>,
+    /// The most that the call itself allows, in nano-dollars.
+    pub nanos_max: Option<i64>,
+    /// The limits of the project that this call makes, where it may make one.
+    pub creates: Option<Limits>,
+}
+
+/// A reservation, as the call hears of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The candidates that it covers.
+    pub kept: Vec<Kept>,
+    /// What is held.
+    pub held: Amount,
+    /// When, by the store's clock: what prices apply.
+    pub reserved_at: Moment,
+}
+
+/// The answer to [`Reserve`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// It is held, durably.
+    Granted(Grant),
+    /// Room is merely held by others: it may come.
+    Wait,
+    /// As many calls of the project run as may.
+    CallsMax(u32),
+    /// What is left does not cover the call.
+    Exceeded(Shortage, Moment),
+    /// There is no such project.
+    NoProject,
+    /// The projects that use may make are all made.
+    TooManyProjects,
+    /// The process was taken for dead: its holds are charged, and it needs a new epoch.
+    EpochDead,
+}
+
+/// The end of a reservation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// The reservation.
+    pub id: EntryId,
+    /// Who pays.
+    pub project: ProjectId,
+    /// What it came to; `None` releases it, as nothing was spent.
+    pub spent: Option<Spent>,
+}
+
+/// The answer to [`Settle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Done; and this is what it came to beyond what was held.
+    Closed(Amount),
+    /// It had been charged at the worst case by recovery, and is corrected now.
+    Corrected,
+    /// It was closed before: by the same operation, sent again.
+    Already,
+}
