@@ -6,7 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod call;
 mod config;
-mod ledger;
+mod manage;
 #[cfg(feature = "local")]
 mod model;
 mod prices;
@@ -36,16 +36,23 @@ enum Command {
     /// Projects and their budgets
     Project {
         #[command(subcommand)]
-        command: ledger::ProjectCommand,
+        command: manage::ProjectCommand,
         #[command(flatten)]
-        folder: ledger::Folder,
+        folder: manage::Folder,
+    },
+    /// Keys: who may call. Once there is one, nobody calls without
+    Key {
+        #[command(subcommand)]
+        command: manage::KeyCommand,
+        #[command(flatten)]
+        folder: manage::Folder,
     },
     /// The books
     Ledger {
         #[command(subcommand)]
-        command: ledger::LedgerCommand,
+        command: manage::LedgerCommand,
         #[command(flatten)]
-        folder: ledger::Folder,
+        folder: manage::Folder,
     },
     /// Show what tokens cost
     Prices(prices::Prices),
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "local")]
         Command::Model(ModelCommand::Install(install)) => install.run(),
         Command::Project { command, folder } => command.run(folder),
+        Command::Key { command, folder } => command.run(folder),
         Command::Ledger { command, folder } => command.run(folder),
         Command::Prices(prices) => prices.run(),
         Command::Complete(complete) => complete.run(),

@@ -9,14 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::ArgMatches;
 use claude_code_api_service::{
     Listeners,
     app::App,
     backend::{Backend, anthropic::Anthropic},
     config::{BackendName, Config, Durability, Listen, LogFormat},
-    serve,
+    operator, serve,
     store::{
         Store,
         sqlite::{Options, Sqlite},
@@ -43,19 +43,28 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
             describe(config.listen)
         )
     })?;
+    let address = listeners.address()?;
     let store = store(&config)?;
+    let is_open = store.directory(None).await?.unwrap_or_default().is_open();
+    ensure!(
+        !(is_open && config.listen.is_reached_by_others()),
+        "listen takes a loopback address while there are no keys, as whoever reached {address} could spend; make a key \
+         first, with `claude-code-api key create --admin`"
+    );
     let backend = backend(&config)?;
     let named = config.backend;
-    let app = App::new(vec![backend], store, config.limits);
-    let address = listeners.address()?;
+    let app = App::open(vec![backend], store, config.limits).await?;
+    if let Err(error) = operator::open(&app, &config.data_dir) {
+        tracing::warn!(%error, "there is no socket in the data folder: commands such as `key create` have to wait until this stops");
+    }
     // Who started the service may have stopped reading; that is no reason to stop serving.
-    let _ = show_banner(address, named);
+    let _ = show_banner(address, named, is_open);
     serve(app, listeners, told_to_stop()?).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-fn show_banner(address: SocketAddr, backend: BackendName) -> io::Result<()> {
+fn show_banner(address: SocketAddr, backend: BackendName, is_open: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "Claude Code API {} listens on http://{address}", env!("CARGO_PKG_VERSION"))?;
     match backend {
@@ -72,9 +81,18 @@ fn show_banner(address: SocketAddr, backend: BackendName) -> io::Result<()> {
         }
         BackendName::Anthropic => writeln!(out, "Answers come from Claude, over the Messages API, and cost money.")?,
     }
+    let key = if is_open {
+        writeln!(
+            out,
+            "There are no keys: every program on this machine may call. `claude-code-api key create` makes one."
+        )?;
+        ""
+    } else {
+        " -H \"authorization: Bearer $CLAUDE_CODE_API_API_KEY\""
+    };
     writeln!(
         out,
-        "Try it:  curl http://{address}/v1/complete -H 'content-type: application/json' -d '{{\"prompt\": \"Hello\"}}'"
+        "Try it:  curl http://{address}/v1/complete{key} -H 'content-type: application/json' -d '{{\"prompt\": \"Hello\"}}'"
     )?;
     writeln!(out, "Read on: http://{address}/docs")
 }

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use claude_code_api_wire::{Health, HealthStatus, ServiceStatus};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -16,9 +17,10 @@ use crate::{
     backend::Backend,
     call::Lines,
     config::Limits,
+    directory::Directory,
     ledger::{self, Limit},
     price::PriceTable,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Everything that requests share.
@@ -26,6 +28,7 @@ pub struct App {
     backends: Vec<Arc<dyn Backend>>,
     limits: Limits,
     store: Arc<dyn Store>,
+    directory: ArcSwap<Directory>,
     prices: PriceTable,
     lines: Arc<Lines>,
     open_reservations: OpenReservations,
@@ -36,18 +39,27 @@ pub struct App {
 
 impl App {
     /// An app on these backends, best first, that keeps its books in this store.
-    pub fn new(backends: Vec<Arc<dyn Backend>>, store: Arc<dyn Store>, limits: Limits) -> Arc<Self> {
-        Arc::new(Self {
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn open(
+        backends: Vec<Arc<dyn Backend>>,
+        store: Arc<dyn Store>,
+        limits: Limits,
+    ) -> Result<Arc<Self>, StoreError> {
+        let directory = store.directory(None).await?.unwrap_or_default();
+        Ok(Arc::new(Self {
             backends,
             limits,
             store,
+            directory: ArcSwap::from_pointee(directory),
             prices: PriceTable::default(),
             lines: Arc::default(),
             open_reservations: OpenReservations::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
-        })
+        }))
     }
 
     /// The backends, best first.
@@ -63,6 +75,20 @@ impl App {
     /// Where the books are kept.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The keys and projects as they were known at most half a second ago; changes of this process are known at once.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.load_full()
+    }
+
+    /// Takes in what has changed of keys and projects.
+    pub(crate) async fn refresh_directory(&self) -> Result<(), StoreError> {
+        let since = self.directory.load().version;
+        if let Some(directory) = self.store.directory(Some(since)).await? {
+            self.directory.store(Arc::new(directory));
+        }
+        Ok(())
     }
 
     /// The limits of a project that its first call makes: a loop that runs away ends.
@@ -114,6 +140,11 @@ impl App {
     pub(crate) fn begin_drain(&self) {
         self.draining.cancel();
         self.tasks.close();
+    }
+
+    /// Ends when shutdown begins.
+    pub(crate) async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
     /// Ends when every task has.

@@ -53,6 +53,11 @@ id!(
     "entry_"
 );
 id!(
+    /// Id of a key: `key_…`. It is no secret; the key is.
+    KeyId,
+    "key_"
+);
+id!(
     /// Id of one HTTP request: `req_…`.
     RequestId,
     "req_"

@@ -24,6 +24,9 @@ use crate::{app::App, config::Listen, http};
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How old may be what is known of keys and projects: a revoked key is refused within a second.
+const REFRESH_EVERY: Duration = Duration::from_millis(500);
+
 /// How long connections may take to send what is left for them once every call has ended.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -62,6 +65,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: impl Future<Ou
         open: Arc::new(Semaphore::new(app.limits().connections_max)),
         graceful: GracefulShutdown::new(),
     };
+    app.spawn(keep_directory_fresh(Arc::clone(&app)));
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -75,6 +79,19 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: impl Future<Ou
     drop(listeners);
     drain(&app, connections.graceful).await;
     Ok(())
+}
+
+/// Takes in, until shutdown, what other processes on the same store change of keys and projects.
+async fn keep_directory_fresh(app: Arc<App>) {
+    loop {
+        tokio::select! {
+            () = app.draining() => return,
+            () = tokio::time::sleep(REFRESH_EVERY) => {}
+        }
+        if let Err(error) = app.refresh_directory().await {
+            tracing::warn!(%error, "keys and projects could not be read; going on with those known");
+        }
+    }
 }
 
 struct Connections {

@@ -16,17 +16,28 @@ const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 pub struct Caller {
     http: reqwest::Client,
     base_url: String,
+    key: Option<String>,
 }
 
 impl Caller {
     /// A caller of the service at `base_url`.
     pub fn new(base_url: impl Into<String>) -> Self {
-        Self { http: http_client(), base_url: base_url.into() }
+        Self { http: http_client(), base_url: base_url.into(), key: None }
+    }
+
+    /// The same, with a key to show.
+    #[must_use]
+    pub fn with_key(&self, key: impl Into<String>) -> Self {
+        Self { key: Some(key.into()), ..self.clone() }
     }
 
     /// A request that is not sent yet.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base_url))
+        let request = self.http.request(method, format!("{}{path}", self.base_url));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     /// `GET path`.
@@ -37,6 +48,16 @@ impl Caller {
     /// `POST path` with a body that says that it is JSON.
     pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         answered(json_of(self.request(Method::POST, path), body)).await
+    }
+
+    /// `DELETE path`.
+    pub async fn delete(&self, path: &str) -> Answer {
+        answered(self.request(Method::DELETE, path)).await
+    }
+
+    /// `PUT path`.
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        answered(json_of(self.request(Method::PUT, path), body.to_string())).await
     }
 
     /// `POST /v1/complete`.

@@ -82,8 +82,9 @@ impl Program {
         let stderr = File::create(stderr_of(&folder)).expect("a file");
         let mut command = command();
         command
-            .args(["serve", "--listen", "localhost:0", "--local-batch-threads", "1", "--data-dir"])
-            .arg(folder.path());
+            .args(["serve", "--local-batch-threads", "1", "--data-dir"])
+            .arg(folder.path())
+            .env("CLAUDE_CODE_API_SERVER_LISTEN", "localhost:0");
         command.arg("--model-path").arg(model_file()).args(flags);
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the program runs");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped")).lines();

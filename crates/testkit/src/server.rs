@@ -192,7 +192,7 @@ fn run(
         let Answering { backend, local } = answering(&config);
         let folder = tempfile::TempDir::new().expect("a folder");
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a new ledger"));
-        let app = App::new(vec![backend], store, config.limits);
+        let app = App::open(vec![backend], store, config.limits).await.expect("a new ledger");
         let served = Served { app: Arc::clone(&app), local: local.clone(), address };
         let _ = ready.send(served);
         let told = async { drop(stopped.await) };

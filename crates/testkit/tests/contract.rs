@@ -6,7 +6,17 @@ use claude_code_api_wire::{ErrorCode, ErrorEnvelope, Health, HealthStatus, Servi
 use http::Method;
 use serde_json::{Value, json};
 
-const PATHS: [&str; 5] = ["/v1/complete", "/v1/usage", "/health", "/health/live", "/health/ready"];
+const PATHS: [&str; 9] = [
+    "/v1/complete",
+    "/v1/usage",
+    "/v1/projects",
+    "/v1/projects/{id}",
+    "/v1/keys",
+    "/v1/keys/{id}",
+    "/health",
+    "/health/live",
+    "/health/ready",
+];
 
 #[tokio::test]
 async fn health_says_how_every_part_is() {

@@ -221,8 +221,8 @@ async fn a_configuration_that_is_wrong_fails_the_check() {
     file.write_all(b"local_slots = 0\n").expect("written");
     let ended = run(["config", "check", "--config", text(file.path())], &[]).await;
     assert_explained(&ended, &["local_slots", text(file.path()), "takes 1 to 64"]);
-    let listens_to_all = run(["config", "check"], &[("CLAUDE_CODE_API_SERVER_LISTEN", "0.0.0.0:80")]).await;
-    assert_explained(&listens_to_all, &["environment CLAUDE_CODE_API_SERVER_LISTEN", "no keys"]);
+    let no_address = run(["config", "check"], &[("CLAUDE_CODE_API_SERVER_LISTEN", "example.com:80")]).await;
+    assert_explained(&no_address, &["environment CLAUDE_CODE_API_SERVER_LISTEN", "HOST:PORT"]);
 }
 
 #[tokio::test]

@@ -6,12 +6,17 @@
 mod complete;
 mod error;
 mod health;
+mod manage;
 pub mod sse;
 mod usage;
 
 pub use complete::{Cache, CompleteRequest, CompleteResponse, Delta, Message, Role, Route, Start, StopReason, Usage};
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope};
 pub use health::{Health, HealthStatus, ServiceHealth, ServiceStatus};
+pub use manage::{
+    Clamp, Key, KeyList, KeyRequest, LedgerCorrection, LedgerEntries, LedgerEntry, LedgerReport, NewKey, Project,
+    ProjectChange, ProjectLimits, ProjectList,
+};
 pub use usage::{BudgetState, BudgetUnit, ModelUsage, Period, UsageReport};
 
 /// Header of every response: the id of the HTTP request, to quote when asking about it.

@@ -29,6 +29,8 @@ pub use line::Lines;
 pub struct Caller {
     /// The project that pays.
     pub project: ProjectId,
+    /// Whether a project that is not there yet is made by this call.
+    pub makes_project: bool,
 }
 
 /// A decoded request: whatever the dialect, this is what was asked for.
@@ -156,7 +158,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a ledger"));
         let config = Config::from_settings(Settings::default()).expect("in range");
-        let app = App::new(vec![Arc::new(Panicking)], Arc::clone(&store), config.limits);
+        let app = App::open(vec![Arc::new(Panicking)], Arc::clone(&store), config.limits).await.expect("a new ledger");
         let request = Request {
             model: ModelChoice::Auto,
             system: None,
@@ -167,7 +169,7 @@ mod tests {
             timeout: Duration::from_secs(5),
         };
         let project = ProjectId::default_project();
-        let mut updates = start(&app, Caller { project: project.clone() }, request);
+        let mut updates = start(&app, Caller { project: project.clone(), makes_project: true }, request);
         assert!(updates.recv().await.is_none(), "there is nothing to say");
         app.begin_drain();
         app.drained().await;

@@ -67,7 +67,7 @@ pub(super) async fn hold<'a>(
         project: caller.project.clone(),
         candidates: candidates(request, routed, input_tokens),
         nanos_max: request.nanos_max,
-        creates: Some(app.limits_of_new_projects()),
+        creates: caller.makes_project.then(|| app.limits_of_new_projects()),
     };
     let grant = grant(app, &reserve).await?;
     let Reserve { id, project, .. } = reserve;

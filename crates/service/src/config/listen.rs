@@ -1,4 +1,4 @@
-//! Where to listen: loopback only, as there are no keys.
+//! Where to listen.
 
 use std::{net::SocketAddr, str::FromStr};
 
@@ -10,7 +10,7 @@ pub enum Listen {
         /// 0: a free one.
         port: u16,
     },
-    /// One loopback address.
+    /// One address.
     Address(SocketAddr),
 }
 
@@ -24,14 +24,14 @@ impl FromStr for Listen {
         if host == "localhost" {
             return Ok(Self::Localhost { port });
         }
-        let address: SocketAddr = text.parse().map_err(|_| shape())?;
-        if !address.ip().is_loopback() {
-            return Err(format!(
-                "takes a loopback address: the service has no keys, so that whoever reached {address} could spend; put a \
-                 proxy that authenticates in front of it"
-            ));
-        }
-        Ok(Self::Address(address))
+        text.parse().map(Self::Address).map_err(|_| shape())
+    }
+}
+
+impl Listen {
+    /// Whether others than this machine can reach it.
+    pub fn is_reached_by_others(self) -> bool {
+        matches!(self, Self::Address(address) if !address.ip().is_loopback())
     }
 }
 
@@ -40,12 +40,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_others_reach_is_refused_with_the_reason() {
+    fn an_address_says_who_reaches_it() {
         assert_eq!("localhost:0".parse(), Ok(Listen::Localhost { port: 0 }));
-        assert!("127.0.0.1:8080".parse::<Listen>().is_ok());
-        assert!("[::1]:8080".parse::<Listen>().is_ok());
-        for foreign in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"] {
-            assert!(foreign.parse::<Listen>().expect_err(foreign).contains("no keys"));
+        for (text, by_others) in [
+            ("localhost:0", false),
+            ("127.0.0.1:8080", false),
+            ("[::1]:8080", false),
+            ("0.0.0.0:8080", true),
+            ("[::]:8080", true),
+            ("192.0.2.1:80", true),
+        ] {
+            let listen: Listen = text.parse().expect(text);
+            assert_eq!(listen.is_reached_by_others(), by_others, "{text}");
         }
         for malformed in ["", "8080", "localhost", "localhost:x", "example.com:80"] {
             assert!(malformed.parse::<Listen>().expect_err(malformed).contains("HOST:PORT"));

@@ -10,11 +10,11 @@ use axum::{
 use claude_code_api_wire::{CompleteRequest, CompleteResponse, ErrorEnvelope, Message, Role};
 use serde::Serialize;
 
-use super::{body, error::ApiError, respond};
+use super::{auth::Authenticated, body, error::ApiError, respond};
 use crate::{
     app::App,
     backend::Sampling,
-    call::{self, Caller, Request},
+    call::{self, Request},
     id::RequestId,
     model::ModelChoice,
 };
@@ -40,14 +40,14 @@ const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 pub(super) async fn complete(
     State(app): State<Arc<App>>,
     Extension(id): Extension<RequestId>,
-    caller: Caller,
+    caller: Authenticated,
     request: HttpRequest,
 ) -> Result<Response, ApiError> {
     if app.is_draining() {
         return Err(ApiError::shutting_down());
     }
     let body: CompleteRequest = body::json(request, app.limits().body_bytes_max).await?;
-    let caller = caller.acting_for(body.project_id.as_deref())?;
+    let caller = caller.acting_for(&app, body.project_id.as_deref())?;
     let stream = body.stream;
     let updates = call::start(&app, caller, decode(body)?);
     if stream { respond::events(updates, id).await } else { respond::json(updates).await }

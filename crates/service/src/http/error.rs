@@ -11,11 +11,11 @@ use claude_code_api_wire::{BudgetState, ErrorBody, ErrorCode, ErrorEnvelope, SHO
 use serde_json::{Map, Value};
 
 use super::budget;
-use crate::{call::CallFailure, id::RequestId};
+use crate::{call::CallFailure, id::RequestId, project::ProjectId, store::StoreError};
 
 /// An error of the contract, before it knows the id of its request.
 #[derive(Clone, Debug)]
-pub struct ApiError {
+pub(super) struct ApiError {
     code: ErrorCode,
     message: String,
     field: Option<String>,
@@ -43,6 +43,18 @@ impl ApiError {
 
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::NotFound, message)
+    }
+
+    pub(super) fn no_project(project: &ProjectId) -> Self {
+        CallFailure::NoProject { project: project.clone() }.into()
+    }
+
+    pub(super) fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Unauthenticated, message)
+    }
+
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Forbidden, message)
     }
 
     pub(super) fn too_large(bytes_max: usize) -> Self {
@@ -110,6 +122,13 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the ledger could not do what a request asked for");
+        CallFailure::LedgerDown.into()
+    }
+}
+
 impl From<CallFailure> for ApiError {
     fn from(failure: CallFailure) -> Self {
         match failure {
@@ -126,10 +145,10 @@ impl From<CallFailure> for ApiError {
                     "running calls of the project hold what this call would take; try again once some have ended",
                 )
             },
-            CallFailure::NoProject { project } => Self::not_found(format!(
-                "there is no project {}; `claude-code-api project list` shows which there are",
-                project.as_str()
-            )),
+            CallFailure::NoProject { project } => {
+                let name = project.as_str();
+                Self::not_found(format!("there is no project {name}; `claude-code-api project set {name}` makes it"))
+            }
             CallFailure::TooManyProjects => Self::invalid(
                 "project_id",
                 "project_id: as many projects as calls may make are made (1000); set the others up by hand",

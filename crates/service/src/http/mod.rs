@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
-    Router,
+    Extension, Router,
     http::{Method, Uri},
     middleware::{from_fn, from_fn_with_state},
 };
@@ -22,6 +22,9 @@ mod error;
 mod guard;
 mod health;
 mod identify;
+mod keys;
+mod ledger;
+mod projects;
 mod respond;
 mod usage;
 
@@ -39,6 +42,10 @@ fn endpoints() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(complete::complete))
         .routes(routes!(usage::usage))
+        .routes(routes!(projects::list))
+        .routes(routes!(projects::show, projects::set))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
@@ -52,13 +59,22 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The router of a service that listens on `port`.
 pub(crate) fn router(app: Arc<App>, port: u16) -> Router {
     let (endpoints, contract) = endpoints().split_for_parts();
-    let guard = guard::OpenMode::new(&app.limits().allowed_hosts, port);
+    let guard = Arc::new(guard::OpenMode::new(&app.limits().allowed_hosts, port));
+    let guard = from_fn_with_state((Arc::clone(&app), guard), guard::refuse_foreign_pages);
+    finished(endpoints.merge(docs::pages(&contract)).layer(guard), app)
+}
+
+/// The router behind the operator's own door: every caller is an admin.
+pub(crate) fn operator_router(app: Arc<App>) -> Router {
+    let (endpoints, _) = endpoints().split_for_parts();
+    finished(endpoints.merge(ledger::endpoints()).layer(Extension(auth::Operator)), app)
+}
+
+fn finished(endpoints: Router<Arc<App>>, app: Arc<App>) -> Router {
     endpoints
-        .merge(docs::pages(&contract))
         .method_not_allowed_fallback(no_such_endpoint)
         .fallback(no_such_endpoint)
         .layer(from_fn(contain_panics))
-        .layer(from_fn_with_state(Arc::new(guard), guard::refuse_foreign_pages))
         .layer(from_fn(identify::identify))
         .with_state(app)
 }

@@ -9,8 +9,8 @@ use axum::{
 use claude_code_api_wire::{ErrorEnvelope, ModelUsage, Period, UsageReport};
 use serde::Deserialize;
 
-use super::error::ApiError;
-use crate::{app::App, call::Caller, ledger, money::Nanos, project::ProjectId, store::WindowUsage};
+use super::{auth::Authenticated, error::ApiError};
+use crate::{app::App, ledger, money::Nanos, project::ProjectId, store::WindowUsage};
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -34,17 +34,18 @@ pub(super) struct Asked {
 )]
 pub(super) async fn usage(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Authenticated,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Json<UsageReport>, ApiError> {
     let Query(asked) =
         asked.map_err(|_| ApiError::invalid("query", "query: takes project_id and period, each once"))?;
     let period = period(asked.period.as_deref())?;
-    let project = caller.acting_for(asked.project_id.as_deref())?.project;
-    let used = app.store().usage(project.clone(), period).await.map_err(|error| {
-        tracing::error!(%error, "usage could not be read");
-        ApiError::internal()
-    })?;
+    let caller = caller.acting_for(&app, asked.project_id.as_deref())?;
+    let used = app.store().usage(caller.project.clone(), period).await?;
+    let project = caller.project;
+    if used.limits.is_none() && !caller.makes_project {
+        return Err(ApiError::no_project(&project));
+    }
     Ok(Json(report(&app, &project, period, &used)))
 }
 

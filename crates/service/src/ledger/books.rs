@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Account, Amount, Clamp, Counter, Ended, Entry, Grant, Kept, Limit, Limits, ModelUsage, Project, Reservation,
-    Reserve, Reserved, Settle, Settled, SettledBy, Spent,
+    Reserve, Reserved, Resolve, Resolved, Settle, Settled, SettledBy, Spent,
     admit::{Admission, Room},
 };
 use crate::{
@@ -240,8 +240,20 @@ impl Books {
         overrun
     }
 
-    /// Replaces what recovery charged by what it was.
-    fn correct(&mut self, mut entry: Entry, spent: Option<Spent>) {
+    /// Replaces an estimate by what an operator found out. It stays marked as one: no final usage was seen.
+    pub fn resolve(&mut self, resolve: &Resolve, entry: Option<Entry>) -> Resolved {
+        let Some(entry) = entry else { return Resolved::NoEntry };
+        if entry.spent.exact {
+            return Resolved::Exact;
+        }
+        let Resolve { input_tokens, output_tokens, cost, .. } = *resolve;
+        let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
+        let spent = Spent { usage, cost, ..entry.spent.clone() };
+        Resolved::Corrected(Box::new(self.correct(entry, Some(spent))))
+    }
+
+    /// Replaces what was charged by what it was.
+    fn correct(&mut self, mut entry: Entry, spent: Option<Spent>) -> Entry {
         let spent = spent.unwrap_or_else(|| Spent {
             usage: Usage::default(),
             cost: Nanos::ZERO,
@@ -259,7 +271,8 @@ impl Books {
         entry.spent = spent;
         entry.settled_by = SettledBy::Correction;
         entry.settled_at = self.now;
-        self.changes.corrected.push(entry);
+        self.changes.corrected.push(entry.clone());
+        entry
     }
 
     fn count(&mut self, project: &ProjectId, day: Day, spent: &Spent, sign: i64) {

@@ -17,4 +17,4 @@ pub use amount::Amount;
 pub use books::{Books, Changes};
 pub use entry::{Ended, Entry, Reservation, SettledBy, Spent};
 pub use limits::{Clamp, Limit, Limits, Project};
-pub use operation::{Grant, Reserve, Reserved, Settle, Settled};
+pub use operation::{Grant, Reserve, Reserved, Resolve, Resolved, Settle, Settled};

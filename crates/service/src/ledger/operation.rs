@@ -1,8 +1,9 @@
 //! Operations: what calls ask of the ledger, and what it answers.
 
-use super::{Amount, Candidate, Kept, Limits, Shortage, Spent};
+use super::{Amount, Candidate, Entry, Kept, Limits, Shortage, Spent};
 use crate::{
     id::{CallId, EntryId},
+    money::Nanos,
     project::ProjectId,
     window::Moment,
 };
@@ -74,4 +75,28 @@ pub enum Settled {
     Corrected,
     /// It was closed before: by the same operation, sent again.
     Already,
+}
+
+/// A correction by hand: what an estimated entry really came to, as an operator found out elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// The entry.
+    pub id: EntryId,
+    /// Tokens in.
+    pub input_tokens: u64,
+    /// Tokens out.
+    pub output_tokens: u64,
+    /// The money.
+    pub cost: Nanos,
+}
+
+/// The answer to [`Resolve`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// The entry as it stands now.
+    Corrected(Box<Entry>),
+    /// There is no such entry.
+    NoEntry,
+    /// The entry is exact: there is nothing to correct.
+    Exact,
 }

@@ -6,9 +6,12 @@
 use futures_core::future::BoxFuture;
 
 use crate::{
-    ledger::{Amount, Limits, ModelUsage, Project, Reserve, Reserved, Settle, Settled},
+    directory::Directory,
+    id::KeyId,
+    key::Key,
+    ledger::{Amount, Entry, Limits, ModelUsage, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
     project::ProjectId,
-    window::{Day, Period},
+    window::{Day, Moment, Period},
 };
 
 pub mod conformance;
@@ -36,11 +39,37 @@ pub trait Store: Send + Sync {
     /// Makes the project, or gives it other limits. What is held or spent stays.
     fn set_project(&self, project: Project) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Keeps a new key.
+    fn add_key(&self, key: Key) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Revokes a key from this moment on, unless it is revoked already; the key as it is then, if there is one.
+    fn revoke_key(&self, id: KeyId, at: Moment) -> BoxFuture<'_, Result<Option<Key>, StoreError>>;
+
+    /// Every key and every project that was set up; `None` when nothing has changed since that version of it.
+    fn directory(&self, since: Option<i64>) -> BoxFuture<'_, Result<Option<Directory>, StoreError>>;
+
+    /// Corrects an estimated entry by hand.
+    fn resolve(&self, resolve: Resolve) -> BoxFuture<'_, Result<Resolved, StoreError>>;
+
+    /// The newest entries that these are looked for among, newest first.
+    fn entries(&self, wanted: EntriesWanted) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
+
     /// Recomputes every counter from the entries and the reservations.
     fn verify(&self) -> BoxFuture<'_, Result<Verified, StoreError>>;
 
     /// Whether it can be reached, in a few words.
     fn health(&self) -> claude_code_api_wire::ServiceHealth;
+}
+
+/// Which entries to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntriesWanted {
+    /// Of this project only.
+    pub project: Option<ProjectId>,
+    /// Estimated ones only.
+    pub estimated: bool,
+    /// At most so many.
+    pub count_max: u32,
 }
 
 /// What a project has used in one window.

@@ -6,7 +6,10 @@
 use std::{
     fs::File,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -16,13 +19,17 @@ use futures_core::future::BoxFuture;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Store, StoreError, Verified, WindowUsage};
+use super::{EntriesWanted, Store, StoreError, Verified, WindowUsage};
 use crate::{
-    ledger::{Project, Reserve, Reserved, Settle, Settled},
+    directory::Directory,
+    id::KeyId,
+    key::Key,
+    ledger::{Entry, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
     project::ProjectId,
-    window::Period,
+    window::{Moment, Period},
 };
 
+mod keys;
 mod open;
 mod read;
 mod rows;
@@ -45,6 +52,8 @@ pub struct Sqlite {
     syncer: Option<(JoinHandle<()>, std::sync::mpsc::Sender<()>)>,
     reader: Arc<Mutex<Connection>>,
     clock: Arc<open::Clock>,
+    /// Goes up with every change of a key or a project; nobody else can change them.
+    directory_version: Arc<AtomicI64>,
     /// Held for as long as this is open; released last.
     _lock: File,
 }
@@ -59,6 +68,7 @@ impl Sqlite {
         let path = open::file(folder);
         let clock = Arc::new(open::Clock::new(options.clock));
         let writer = open::writer(&path, options.power_loss_safe, &clock)?;
+        let directory_version = Arc::clone(&writer.directory_version);
         let reader = Arc::new(Mutex::new(open::reader(&path)?));
         let syncing = Connection::open(&path).map_err(open::unusable(&path))?;
         let (jobs, waiting) = mpsc::channel(JOBS_WAITING_MAX);
@@ -68,7 +78,15 @@ impl Sqlite {
             thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run(waiting)).map_err(failed)?;
         let sync = move || sync_until(&syncing, &stopped);
         let syncer = thread::Builder::new().name("ledger-sync".to_owned()).spawn(sync).map_err(failed)?;
-        Ok(Self { jobs: Some(jobs), writer: Some(writer), syncer: Some((syncer, stop)), reader, clock, _lock: lock })
+        Ok(Self {
+            jobs: Some(jobs),
+            writer: Some(writer),
+            syncer: Some((syncer, stop)),
+            reader,
+            clock,
+            directory_version,
+            _lock: lock,
+        })
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
@@ -148,6 +166,31 @@ impl Store for Sqlite {
 
     fn set_project(&self, project: Project) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.ask(|reply| Job::SetProject(project, reply)))
+    }
+
+    fn add_key(&self, key: Key) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.ask(|reply| Job::AddKey(key, reply)))
+    }
+
+    fn revoke_key(&self, id: KeyId, at: Moment) -> BoxFuture<'_, Result<Option<Key>, StoreError>> {
+        Box::pin(self.ask(move |reply| Job::RevokeKey(id, at, reply)))
+    }
+
+    fn directory(&self, since: Option<i64>) -> BoxFuture<'_, Result<Option<Directory>, StoreError>> {
+        // Read before what it counts: a change that comes in between is read twice, and not missed.
+        let version = self.directory_version.load(Ordering::SeqCst);
+        if since == Some(version) {
+            return Box::pin(async { Ok(None) });
+        }
+        Box::pin(self.read(move |db| Ok(Some(Directory::new(version, keys::all(db)?, read::projects(db)?)))))
+    }
+
+    fn resolve(&self, resolve: Resolve) -> BoxFuture<'_, Result<Resolved, StoreError>> {
+        Box::pin(self.ask(|reply| Job::Resolve(resolve, reply)))
+    }
+
+    fn entries(&self, wanted: EntriesWanted) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
+        Box::pin(self.read(move |db| read::entries(db, &wanted)))
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Verified, StoreError>> {

@@ -45,8 +45,8 @@ impl Clock {
     }
 }
 
-const SCHEMA: &str = include_str!("schema.sql");
-const SCHEMA_VERSION: i64 = 1;
+/// What turns each version of the schema into the next one; the first makes it. A file knows how many it has seen.
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
 /// Takes the folder for this process alone, for as long as the file is open.
 pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
@@ -88,19 +88,15 @@ pub(super) fn writer(path: &Path, power_loss_safe: bool, clock: &Arc<Clock>) -> 
         // Another thread checkpoints.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.set_prepared_statement_cache_capacity(64);
-        let version: i64 =
+        let version: u32 =
             connection.query_row("select user_version from pragma_user_version", [], |row| row.get(0))?;
-        match version {
-            0 => {
-                connection
-                    .execute_batch(&format!("begin; {SCHEMA} pragma user_version = {SCHEMA_VERSION}; commit;"))?;
-            }
-            SCHEMA_VERSION => {}
-            newer => {
-                let message =
-                    format!("{} was written by a newer version (schema {newer}); use that one", path.display());
-                return Ok(Err(StoreError::Unusable(message)));
-            }
+        let seen = usize::try_from(version).unwrap_or(usize::MAX);
+        if seen > MIGRATIONS.len() {
+            let message = format!("{} was written by a newer version (schema {version}); use that one", path.display());
+            return Ok(Err(StoreError::Unusable(message)));
+        }
+        for (at, migration) in MIGRATIONS.iter().enumerate().skip(seen) {
+            connection.execute_batch(&format!("begin; {migration} pragma user_version = {}; commit;", at + 1))?;
         }
         Ok(Ok(connection))
     };

@@ -6,9 +6,9 @@ use rusqlite::{Connection, Result, params};
 
 use super::rows;
 use crate::{
-    ledger::{Amount, ModelUsage, Project},
+    ledger::{Amount, Entry, ModelUsage, Project},
     project::ProjectId,
-    store::{Verified, WindowUsage},
+    store::{EntriesWanted, Verified, WindowUsage},
     window::{Day, PERIODS, Period},
 };
 
@@ -40,6 +40,12 @@ pub(super) fn usage(db: &Connection, id: &ProjectId, period: Period, day: Day) -
 
 pub(super) fn projects(db: &Connection) -> Result<Vec<Project>> {
     db.prepare_cached("select * from project order by id")?.query_map([], rows::read_project)?.collect()
+}
+
+pub(super) fn entries(db: &Connection, wanted: &EntriesWanted) -> Result<Vec<Entry>> {
+    let sql = "select * from entry where (?1 is null or project = ?1) and not (?2 and exact) order by id desc limit ?3";
+    let named = params![wanted.project.as_ref().map(ProjectId::as_str), wanted.estimated, wanted.count_max];
+    db.prepare_cached(sql)?.query_map(named, rows::read_entry)?.collect()
 }
 
 type Window = (String, i64, i32);

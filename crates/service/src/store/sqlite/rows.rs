@@ -64,12 +64,12 @@ pub(super) fn read_project(row: &Row<'_>) -> Result<Project> {
     })
 }
 
-fn read_project_id(row: &Row<'_>, at: usize) -> Result<ProjectId> {
+pub(super) fn read_project_id(row: &Row<'_>, at: usize) -> Result<ProjectId> {
     ProjectId::parse(row.get_ref(at)?.as_str()?).ok_or_else(|| malformed(at, "project"))
 }
 
 /// A row that this program did not write.
-fn malformed(at: usize, what: &'static str) -> rusqlite::Error {
+pub(super) fn malformed(at: usize, what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, format!("not a {what}").into())
 }
 
@@ -111,13 +111,12 @@ fn read_reservation(row: &Row<'_>) -> Result<Reservation> {
     })
 }
 
-/// The entry of this id, if recovery made it.
-pub(super) fn recovered(db: &Connection, id: EntryId) -> Result<Option<Entry>> {
-    let sql = "select * from entry where id = ?1 and settled_by = 'recovery'";
-    db.prepare_cached(sql)?.query_row([id.as_bytes()], read_entry).optional()
+/// The entry of this id.
+pub(super) fn entry(db: &Connection, id: EntryId) -> Result<Option<Entry>> {
+    db.prepare_cached("select * from entry where id = ?1")?.query_row([id.as_bytes()], read_entry).optional()
 }
 
-fn read_entry(row: &Row<'_>) -> Result<Entry> {
+pub(super) fn read_entry(row: &Row<'_>) -> Result<Entry> {
     let count = |at: usize| row.get::<_, i64>(at).map(i64::cast_unsigned);
     Ok(Entry {
         id: EntryId::from_bytes(row.get(0)?),

@@ -3,17 +3,22 @@
 //! As the only process on the file it keeps accounts and open reservations in memory; the file is read when something is
 //! named for the first time, and after a commit that failed, when memory is forgotten.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{open::Clock, rows};
+use super::{keys, open::Clock, rows};
 use crate::{
-    ledger::{Books, Project, Reserve, Reserved, Settle, Settled},
+    id::{EntryId, KeyId},
+    key::Key,
+    ledger::{Books, Entry, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled, SettledBy},
     project::ProjectId,
     store::StoreError,
-    window::Day,
+    window::{Day, Moment},
 };
 
 /// The most operations in one commit.
@@ -29,7 +34,10 @@ const ACCOUNTS_MAX: usize = 10_000;
 pub(super) enum Job {
     Reserve(Reserve, Reply<Reserved>),
     Settle(Settle, Reply<Settled>),
+    Resolve(Resolve, Reply<Resolved>),
     SetProject(Project, Reply<()>),
+    AddKey(Key, Reply<()>),
+    RevokeKey(KeyId, Moment, Reply<Option<Key>>),
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -37,12 +45,15 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 enum Outcome {
     Reserved(Reserved),
     Settled(Settled),
+    Resolved(Resolved),
+    Key(Option<Key>),
     Done,
 }
 
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) clock: Arc<Clock>,
+    pub(super) directory_version: Arc<AtomicI64>,
     books: Books,
     /// Whether memory has to be made anew from the file.
     stale: bool,
@@ -50,7 +61,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(connection: Connection, clock: Arc<Clock>) -> Self {
-        Self { connection, clock, books: Books::default(), stale: false }
+        Self { connection, clock, directory_version: Arc::default(), books: Books::default(), stale: false }
     }
 
     /// Begins to write as this epoch, or begins anew.
@@ -99,6 +110,9 @@ impl Writer {
             // What cannot be rolled back was never begun, or is rolled back already.
             let _ = self.connection.execute_batch("rollback");
         }
+        if group.iter().any(Job::changes_the_directory) {
+            self.directory_version.fetch_add(1, Ordering::SeqCst);
+        }
         self.stale |= self.books.accounts_loaded() > ACCOUNTS_MAX;
         written
     }
@@ -111,7 +125,7 @@ impl Writer {
             }
             Job::Settle(settle, _) => {
                 let day = self.books.reservation(settle.id).map(|open| open.day);
-                let recovered = if day.is_none() { rows::recovered(&self.connection, settle.id)? } else { None };
+                let recovered = if day.is_none() { self.recovered(settle.id)? } else { None };
                 if let Some(day) = day.or(recovered.as_ref().map(|entry| entry.day)) {
                     self.load(&settle.project, day)?;
                 }
@@ -120,6 +134,18 @@ impl Writer {
                 }
                 Ok(Outcome::Settled(self.books.settle(settle)))
             }
+            Job::Resolve(resolve, _) => {
+                let entry = self.entry(resolve.id)?;
+                if let Some(entry) = &entry {
+                    self.load(&entry.project.clone(), entry.day)?;
+                }
+                Ok(Outcome::Resolved(self.books.resolve(resolve, entry)))
+            }
+            Job::AddKey(key, _) => {
+                keys::insert(&self.connection, key)?;
+                Ok(Outcome::Done)
+            }
+            Job::RevokeKey(id, at, _) => Ok(Outcome::Key(keys::revoke(&self.connection, *id, *at)?)),
             Job::SetProject(project, _) => {
                 rows::write_project(&self.connection, project)?;
                 self.load(&project.id, self.books.now.day())?;
@@ -129,18 +155,35 @@ impl Writer {
         }
     }
 
+    /// The entry of this id, as this group of operations has it by now.
+    fn entry(&mut self, id: EntryId) -> rusqlite::Result<Option<Entry>> {
+        rows::save(&self.connection, &self.books.take_changes())?;
+        rows::entry(&self.connection, id)
+    }
+
+    /// The entry, if recovery made it.
+    fn recovered(&self, id: EntryId) -> rusqlite::Result<Option<Entry>> {
+        Ok(rows::entry(&self.connection, id)?.filter(|entry| entry.settled_by == SettledBy::Recovery))
+    }
+
     fn load(&mut self, project: &ProjectId, day: Day) -> rusqlite::Result<()> {
         rows::load_account(&self.connection, &mut self.books, project, day)
     }
 }
 
 impl Job {
+    fn changes_the_directory(&self) -> bool {
+        matches!(self, Self::SetProject(..) | Self::AddKey(..) | Self::RevokeKey(..))
+    }
+
     fn answer(self, outcome: Outcome) {
         // Who asked may have gone; the books are right all the same.
         match (self, outcome) {
             (Self::Reserve(_, reply), Outcome::Reserved(reserved)) => drop(reply.send(Ok(reserved))),
             (Self::Settle(_, reply), Outcome::Settled(settled)) => drop(reply.send(Ok(settled))),
-            (Self::SetProject(_, reply), Outcome::Done) => drop(reply.send(Ok(()))),
+            (Self::Resolve(_, reply), Outcome::Resolved(resolved)) => drop(reply.send(Ok(resolved))),
+            (Self::SetProject(_, reply) | Self::AddKey(_, reply), Outcome::Done) => drop(reply.send(Ok(()))),
+            (Self::RevokeKey(.., reply), Outcome::Key(key)) => drop(reply.send(Ok(key))),
             _ => unreachable!("an operation is answered in kind"),
         }
     }
@@ -149,7 +192,9 @@ impl Job {
         match self {
             Self::Reserve(_, reply) => drop(reply.send(Err(error))),
             Self::Settle(_, reply) => drop(reply.send(Err(error))),
-            Self::SetProject(_, reply) => drop(reply.send(Err(error))),
+            Self::Resolve(_, reply) => drop(reply.send(Err(error))),
+            Self::SetProject(_, reply) | Self::AddKey(_, reply) => drop(reply.send(Err(error))),
+            Self::RevokeKey(.., reply) => drop(reply.send(Err(error))),
         }
     }
 }

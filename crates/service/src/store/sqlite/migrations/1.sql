@@ -1,4 +1,4 @@
--- Version 1. Money in nano-dollars, days since 1970-01-01, moments in milliseconds since then, all UTC.
+-- Money in nano-dollars, days since 1970-01-01, moments in milliseconds since then, all UTC.
 -- Period 0 is the day, 1 the ISO week, 2 the month; start is its first day.
 
 create table project (

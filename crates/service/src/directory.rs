@@ -1,0 +1,51 @@
+//! Directory: the keys and the projects that were set up, in memory, as every request needs them.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    key::{Key, KeyHash},
+    ledger::Project,
+    project::ProjectId,
+};
+
+/// A snapshot of what the store knows of keys and projects.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    /// The store's count of changes, by which it knows whether there is anything new.
+    pub version: i64,
+    keys: BTreeMap<KeyHash, Key>,
+    projects: BTreeMap<ProjectId, Project>,
+}
+
+impl Directory {
+    /// A directory of these.
+    pub fn new(version: i64, keys: impl IntoIterator<Item = Key>, projects: impl IntoIterator<Item = Project>) -> Self {
+        Self {
+            version,
+            keys: keys.into_iter().map(|key| (key.hash, key)).collect(),
+            projects: projects.into_iter().map(|project| (project.id.clone(), project)).collect(),
+        }
+    }
+
+    /// Whether the service is in open mode: no key was ever made. Revoking the last one does not open it again.
+    pub fn is_open(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The key of this hash, valid or not.
+    pub fn key(&self, hash: KeyHash) -> Option<&Key> {
+        self.keys.get(&hash)
+    }
+
+    /// Every key, in the order in which they were made.
+    pub fn keys(&self) -> Vec<&Key> {
+        let mut keys: Vec<&Key> = self.keys.values().collect();
+        keys.sort_by_key(|key| key.id);
+        keys
+    }
+
+    /// The project, where it was set up or was there when this was read.
+    pub fn project(&self, id: &ProjectId) -> Option<&Project> {
+        self.projects.get(id)
+    }
+}
