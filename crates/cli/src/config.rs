@@ -18,7 +18,7 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn resolve(self, matches: Option<&ArgMatches>) -> anyhow::Result<Config> {
         let matches = matches.expect("clap made these settings from the matches of this subcommand");
-        Ok(Config::resolve(self.settings, matches, self.config.as_deref())?)
+        Ok(Config::resolve(&self.settings, matches, self.config.as_deref())?)
     }
 }
 

@@ -6,7 +6,8 @@ use std::{
 };
 
 use claude_code_api_wire::{CompleteResponse, Health, Period, UsageReport};
-use reqwest::{Method, Url};
+use reqwest::{Method, Url, header::HeaderValue};
+use uuid::Uuid;
 
 use crate::{
     ClientBuilder, Error, ErrorKind, Request, TextStream,
@@ -60,12 +61,12 @@ impl Client {
         let mut request = request.into();
         let timeout = self.timeout(&request)?;
         let deadline = Instant::now() + timeout;
-        self.prepare(&mut request);
+        let key = self.prepare(&mut request)?;
         let attempt = || {
-            let mut body = request.body.clone();
+            let (mut body, key) = (request.body.clone(), &key);
             async move {
                 body.timeout = Some(server_timeout(deadline.saturating_duration_since(Instant::now())));
-                transport::json(self.post("v1/complete", &body).await?).await
+                transport::json(self.post("v1/complete", key, &body).await?).await
             }
         };
         match tokio::time::timeout_at(deadline.into(), self.attempts(Some(deadline), attempt)).await {
@@ -82,14 +83,14 @@ impl Client {
         let mut request = request.into();
         let timeout = self.timeout(&request)?;
         let deadline = request.total_timeout.map(|total| Instant::now() + total);
-        self.prepare(&mut request);
+        let key = self.prepare(&mut request)?;
         request.body.stream = true;
         request.body.timeout = request.total_timeout.map(|total| total.as_secs_f64());
         let attempt = || {
-            let body = &request.body;
+            let (body, key) = (&request.body, &key);
             async move {
                 let left = deadline.map_or(timeout, |at| at.saturating_duration_since(Instant::now()).min(timeout));
-                let sent = tokio::time::timeout(left, self.post("v1/complete", body)).await;
+                let sent = tokio::time::timeout(left, self.post("v1/complete", key, body)).await;
                 let response =
                     sent.map_err(|_| self.timed_out(format!("no answer within {} s", left.as_secs_f64())))??;
                 TextStream::open(response, timeout, deadline).await
@@ -136,9 +137,14 @@ impl Client {
         self.0.transport.close();
     }
 
-    async fn post(&self, path: &str, body: &impl serde::Serialize) -> Result<reqwest::Response, Error> {
+    async fn post(
+        &self,
+        path: &str,
+        key: &HeaderValue,
+        body: &impl serde::Serialize,
+    ) -> Result<reqwest::Response, Error> {
         let body = serde_json::to_vec(body).expect("wire types serialize");
-        self.0.transport.send(&self.0.options, Method::POST, path, Some(body)).await
+        self.0.transport.send(&self.0.options, Method::POST, path, Some((key, body))).await
     }
 
     /// Makes attempts until one succeeds or there is no point in another.
@@ -172,10 +178,14 @@ impl Client {
         Ok(timeout)
     }
 
-    fn prepare(&self, request: &mut Request) {
+    /// Fills in what the client knows, and gives the key of all attempts.
+    fn prepare(&self, request: &mut Request) -> Result<HeaderValue, Error> {
         if request.body.project_id.is_none() {
             request.body.project_id.clone_from(&self.0.options.project_id);
         }
+        let key = request.idempotency_key.take().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+        HeaderValue::try_from(key)
+            .map_err(|_| Error::new(ErrorKind::Configuration, "idempotency_key: takes visible ASCII characters"))
     }
 
     fn timed_out(&self, message: String) -> Error {

@@ -16,6 +16,7 @@ pub struct Request {
     pub(crate) body: CompleteRequest,
     pub(crate) timeout: Option<Duration>,
     pub(crate) total_timeout: Option<Duration>,
+    pub(crate) idempotency_key: Option<String>,
 }
 
 impl<T: Into<String>> From<T> for Request {
@@ -89,6 +90,14 @@ impl Request {
     /// Seed of the sampler; the embedded model only.
     pub fn seed(mut self, seed: u32) -> Self {
         self.body.seed = Some(seed);
+        self
+    }
+
+    /// The key that every attempt of this call is sent with, so that none is paid for twice. Default: a new one for each call. A
+    /// program that sends the same call again after it was restarted gives it one of its own, of at most 255 visible ASCII
+    /// characters.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
         self
     }
 

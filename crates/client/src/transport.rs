@@ -14,7 +14,7 @@ use std::{
 use claude_code_api_wire::ErrorEnvelope;
 use reqwest::{
     Method, RequestBuilder, Response, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use rustls::{ClientConfig, RootCertStore, client::Resumption, crypto::CryptoProvider};
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -38,13 +38,13 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// A response with a status of success.
+    /// A response with a status of success. A body goes with the idempotency key of its call.
     pub(crate) async fn send(
         &self,
         options: &Options,
         method: Method,
         path: &str,
-        body: Option<Vec<u8>>,
+        body: Option<(&HeaderValue, Vec<u8>)>,
     ) -> Result<Response, Error> {
         let url = options.base_url.join(path).expect("paths of the contract are valid");
         let http = self.http.get_or_try_make(|| http_client(&options.base_url, &self.opened))?;
@@ -72,14 +72,15 @@ fn prepared(
     options: &Options,
     method: Method,
     url: Url,
-    body: Option<Vec<u8>>,
+    body: Option<(&HeaderValue, Vec<u8>)>,
 ) -> RequestBuilder {
     let mut request = http.request(method, url);
     if let Some(authorization) = &options.authorization {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
-    if let Some(body) = body {
-        request = request.header(CONTENT_TYPE, "application/json").body(body);
+    if let Some((idempotency_key, body)) = body {
+        request =
+            request.header("idempotency-key", idempotency_key).header(CONTENT_TYPE, "application/json").body(body);
     }
     request
 }

@@ -57,6 +57,7 @@ pub(crate) struct Call {
     stop_sequences: Option<Vec<String>>,
     seed: Option<u32>,
     max_cost: Option<f64>,
+    idempotency_key: Option<String>,
 }
 
 impl Call {
@@ -68,7 +69,18 @@ impl Call {
         macro_rules! set {
             ($($name:ident),*) => { $(if let Some(value) = self.$name { request = request.$name(value); })* };
         }
-        set!(model, project_id, system, max_tokens, temperature, top_p, stop_sequences, seed, max_cost);
+        set!(
+            model,
+            project_id,
+            system,
+            max_tokens,
+            temperature,
+            top_p,
+            stop_sequences,
+            seed,
+            max_cost,
+            idempotency_key
+        );
         if let Some(timeout) = self.timeout {
             request = request.timeout(seconds(timeout));
         }

@@ -30,6 +30,27 @@ def test_two_refusals_then_an_answer_is_an_answer(server: Scripted, caller):
     assert server.requests[0].body["prompt"] == server.requests[2].body["prompt"] == "hi"
 
 
+def test_the_attempts_of_a_call_share_an_idempotency_key_and_calls_do_not(server: Scripted, caller):
+    server.script(refusal("overloaded", retryable=True), ok(), ok(), ok())
+    caller.complete(server.url, {}, {}, {"idempotency_key": "mine"}, **FAST)
+    keys = [request.headers["idempotency-key"] for request in server.requests]
+    assert keys[0] == keys[1] and keys[3] == "mine" and len(set(keys)) == 3
+    assert all(0 < len(key) <= 255 for key in keys)
+
+
+def test_a_stream_that_is_tried_again_keeps_its_idempotency_key(server: Scripted, caller):
+    server.script(refusal("overloaded", retryable=True), [START, delta("a"), done("a")])
+    caller.stream(server.url, **FAST)
+    keys = [request.headers["idempotency-key"] for request in server.requests]
+    assert len(keys) == 2 and keys[0] == keys[1]
+
+
+def test_an_idempotency_key_that_no_header_takes_is_refused_before_anything_is_sent(server: Scripted, caller):
+    with pytest.raises(ValueError, match="idempotency_key"):
+        caller.complete(server.url, {"idempotency_key": "a\nb"})
+    assert not server.requests
+
+
 @pytest.mark.parametrize("max_retries, attempts", [(0, 1), (1, 1), (2, 2), (5, 5)])
 def test_max_retries_counts_attempts(server: Scripted, caller, max_retries, attempts):
     server.script(*[refusal("overloaded", retryable=True)] * 6)

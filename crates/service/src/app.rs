@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     backend::Backend,
-    call::Lines,
+    call::{Feeds, Lines},
     config::Limits,
     directory::Directory,
     ledger::{self, Limit},
@@ -31,6 +31,7 @@ pub struct App {
     directory: ArcSwap<Directory>,
     prices: PriceTable,
     lines: Arc<Lines>,
+    feeds: Feeds,
     open_reservations: OpenReservations,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -55,6 +56,7 @@ impl App {
             directory: ArcSwap::from_pointee(directory),
             prices: PriceTable::default(),
             lines: Arc::default(),
+            feeds: Feeds::default(),
             open_reservations: OpenReservations::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -105,6 +107,11 @@ impl App {
     /// Calls that wait for room in their budget.
     pub(crate) fn lines(&self) -> &Arc<Lines> {
         &self.lines
+    }
+
+    /// Running calls that others may listen to.
+    pub(crate) fn feeds(&self) -> &Feeds {
+        &self.feeds
     }
 
     /// How many calls have a place in the books that is not settled yet.

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A snapshot of what the store knows of keys and projects.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Directory {
     /// The store's count of changes, by which it knows whether there is anything new.
     pub version: i64,

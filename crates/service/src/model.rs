@@ -33,6 +33,17 @@ pub enum ModelChoice {
     Id(String),
 }
 
+impl ModelChoice {
+    /// The choice as callers name it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Auto => "auto",
+            Self::Tier(tier) => tier.as_str(),
+            Self::Id(id) => id,
+        }
+    }
+}
+
 impl From<&str> for ModelChoice {
     fn from(name: &str) -> Self {
         match name {

@@ -122,7 +122,7 @@ impl Operator {
             return Ok(Self(Way::Door(path)));
         }
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder, Options::default())?);
-        let limits = Config::from_settings(Settings::default())?.limits;
+        let limits = Config::from_settings(&Settings::default())?.limits;
         Ok(Self(Way::Here(http::operator_router(App::open(Vec::new(), store, limits).await?))))
     }
 

@@ -27,6 +27,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How old may be what is known of keys and projects: a revoked key is refused within a second.
 const REFRESH_EVERY: Duration = Duration::from_millis(500);
 
+/// How long an answer may outlive its time.
+const FORGET_EVERY: Duration = Duration::from_secs(10);
+
 /// How long connections may take to send what is left for them once every call has ended.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: impl Future<Ou
         graceful: GracefulShutdown::new(),
     };
     app.spawn(keep_directory_fresh(Arc::clone(&app)));
+    app.spawn(forget_expired(Arc::clone(&app)));
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
@@ -90,6 +94,21 @@ async fn keep_directory_fresh(app: Arc<App>) {
         }
         if let Err(error) = app.refresh_directory().await {
             tracing::warn!(%error, "keys and projects could not be read; going on with those known");
+        }
+    }
+}
+
+/// Deletes, until shutdown, the answers whose time is over.
+async fn forget_expired(app: Arc<App>) {
+    loop {
+        match app.store().forget_expired().await {
+            Ok(0) => {}
+            Ok(_) => continue,
+            Err(error) => tracing::warn!(%error, "expired answers could not be deleted; trying again"),
+        }
+        tokio::select! {
+            () = app.draining() => return,
+            () = tokio::time::sleep(FORGET_EVERY) => {}
         }
     }
 }

@@ -33,6 +33,16 @@ impl Answer {
         assert!(self.header(REQUEST_ID).starts_with("req_"), "{self:?}");
         let done: CompleteResponse = self.json();
         assert_adds_up(&done);
+        assert!(!done.replayed, "{done:?}");
+        done
+    }
+
+    /// The answer of a call that had been made before.
+    pub fn replayed(&self) -> CompleteResponse {
+        assert_eq!(self.status, 200, "{self:?}");
+        let done: CompleteResponse = self.json();
+        assert_adds_up(&done);
+        assert!(done.replayed, "{done:?}");
         done
     }
 
@@ -70,5 +80,4 @@ pub(crate) fn assert_adds_up(done: &CompleteResponse) {
     assert!(done.usage.input_tokens > 0, "{done:?}");
     assert_eq!(done.backend == "local", done.model_id == "smollm2-135m-instruct", "{done:?}");
     assert_eq!(done.cost_nanos == 0, done.backend == "local", "{done:?}");
-    assert!(!done.replayed, "{done:?}");
 }

@@ -17,12 +17,13 @@ pub struct Caller {
     http: reqwest::Client,
     base_url: String,
     key: Option<String>,
+    idempotency_key: Option<String>,
 }
 
 impl Caller {
     /// A caller of the service at `base_url`.
     pub fn new(base_url: impl Into<String>) -> Self {
-        Self { http: http_client(), base_url: base_url.into(), key: None }
+        Self { http: http_client(), base_url: base_url.into(), key: None, idempotency_key: None }
     }
 
     /// The same, with a key to show.
@@ -31,11 +32,21 @@ impl Caller {
         Self { key: Some(key.into()), ..self.clone() }
     }
 
+    /// The same, with an idempotency key on all that it sends.
+    #[must_use]
+    pub fn once(&self, idempotency_key: impl Into<String>) -> Self {
+        Self { idempotency_key: Some(idempotency_key.into()), ..self.clone() }
+    }
+
     /// A request that is not sent yet.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base_url));
-        match &self.key {
+        let request = match &self.key {
             Some(key) => request.bearer_auth(key),
+            None => request,
+        };
+        match &self.idempotency_key {
+            Some(key) => request.header("idempotency-key", key),
             None => request,
         }
     }

@@ -85,7 +85,7 @@ impl TestServer {
         let (ready, started) = oneshot::channel();
         let (report, left_behind) = mpsc::channel();
         // A thread of its own: a test that blocks, in a drop for one, must not stop the server that it waits for.
-        let run = move || run(settings, answering, ready, stopped, &report);
+        let run = move || run(&settings, answering, ready, stopped, &report);
         thread::Builder::new().name("test-server".to_owned()).spawn(run).expect("a thread");
         let served = started.await.expect("the server starts; what stopped it stands above");
         Self { served, stop: Some(stop), left_behind, expected: Vec::new(), _only_server: only_server }
@@ -178,7 +178,7 @@ fn load(config: &Config) -> Arc<Local> {
 }
 
 fn run(
-    settings: Settings,
+    settings: &Settings,
     answering: impl FnOnce(&Config) -> Answering,
     ready: oneshot::Sender<Served>,
     stopped: oneshot::Receiver<()>,

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 fn backend(simulator: &Simulator) -> Anthropic {
     let settings = Settings { anthropic_base_url: Some(simulator.base_url()), ..Settings::default() };
-    let config = Config::from_settings(settings).expect("in range");
+    let config = Config::from_settings(&settings).expect("in range");
     Anthropic::new(&config.anthropic, KEY.to_owned().into()).expect("a backend")
 }
 
@@ -146,7 +146,7 @@ async fn what_claude_does_not_take_is_refused() {
 async fn the_key_is_shown_nowhere() {
     let simulator = Simulator::start();
     let settings = Settings { anthropic_api_key: Some("sk-ant-secret".to_owned().into()), ..Settings::default() };
-    let config = Config::from_settings(settings.clone()).expect("in range");
+    let config = Config::from_settings(&settings).expect("in range");
     assert!(!format!("{config:?}{settings:?}").contains("sk-ant-secret"));
     let server = TestServer::start_on(&simulator, settings).await;
     let answer = server.caller().complete(call(&json!({}), 5)).await;

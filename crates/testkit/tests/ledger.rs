@@ -67,7 +67,7 @@ async fn what_a_dead_process_held_is_charged_at_its_worst_case_and_corrected_onc
         let usage = store.usage(project.clone(), period).await.expect("usage");
         assert_eq!((usage.spent, usage.held), (Amount::ZERO, Amount::ZERO), "{period:?}");
     }
-    let truth = Settle { id: call.id, project: project.clone(), spent: Some(spent(100, 20)) };
+    let truth = Settle { id: call.id, project: project.clone(), spent: Some(spent(100, 20)), answer: None };
     assert_eq!(store.settle(truth.clone()).await, Ok(Settled::Corrected));
     assert_eq!(store.settle(truth).await, Ok(Settled::Already));
     assert_eq!(store.usage(project, Period::Week).await.expect("usage").spent, Amount { tokens: 120, nanos: 120 });
@@ -136,7 +136,7 @@ impl World {
             Step::Release { which } => self.settle(which, None).await,
             Step::SettleAgain { which } if !self.closed.is_empty() => {
                 let call = self.closed[which % self.closed.len()].clone();
-                let settle = Settle { id: call.id, project: call.project, spent: Some(spent(999, 999)) };
+                let settle = Settle { id: call.id, project: call.project, spent: Some(spent(999, 999)), answer: None };
                 assert_eq!(self.store().settle(settle).await, Ok(Settled::Already));
             }
             Step::SettleAgain { .. } => {}
@@ -176,7 +176,7 @@ impl World {
         let (call, held) = self.open.swap_remove(which % self.open.len());
         let spent = percent.map(|percent| spent(held.tokens.cast_unsigned() * percent / 100, 0));
         self.spent += spent.as_ref().map_or(0, |spent| spent.amount().tokens);
-        let settle = Settle { id: call.id, project: call.project.clone(), spent };
+        let settle = Settle { id: call.id, project: call.project.clone(), spent, answer: None };
         assert_eq!(self.store().settle(settle).await, Ok(Settled::Closed(Amount::ZERO)));
         self.closed.push(call);
     }

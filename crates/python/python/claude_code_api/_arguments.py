@@ -66,6 +66,7 @@ def call(
     stop_sequences: Optional[Sequence[str]],
     seed: Optional[int],
     max_cost: Optional[float],
+    idempotency_key: Optional[str],
     total_timeout: Optional[float] = None,
 ) -> Dict[str, Any]:
     text, messages = _conversation(prompt)
@@ -86,6 +87,7 @@ def call(
         "stop_sequences": None if stop_sequences is None else list(stop_sequences),
         "seed": whole("seed", seed, 0, 2**32 - 1),
         "max_cost": max_cost,
+        "idempotency_key": idempotency_key,
     }
 
 

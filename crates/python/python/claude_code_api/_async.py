@@ -186,8 +186,13 @@ class AsyncClaudeClient:
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
         max_cost: Optional[float] = None,
+        idempotency_key: Optional[str] = None,
     ) -> Response:
-        """The whole answer to a prompt: a text, or a list of messages of which the last is the user's."""
+        """The whole answer to a prompt: a text, or a list of messages of which the last is the user's.
+
+        idempotency_key: one of your own, for a call that is sent again after a restart; else each call has a new one, which
+        all of its attempts share, so that none is paid for twice.
+        """
         core = self._open()
         call = _arguments.call(
             prompt,
@@ -201,6 +206,7 @@ class AsyncClaudeClient:
             stop_sequences,
             seed,
             max_cost,
+            idempotency_key,
         )
         response: Response = await _run(lambda mailbox, task_id: core.complete(mailbox, task_id, call))
         return response
@@ -219,6 +225,7 @@ class AsyncClaudeClient:
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
         max_cost: Optional[float] = None,
+        idempotency_key: Optional[str] = None,
         total_timeout: Optional[float] = None,
     ) -> AsyncStream:
         """The answer as it comes: an iterator of texts. ``total_timeout``: seconds that it may take in all."""
@@ -234,6 +241,7 @@ class AsyncClaudeClient:
             stop_sequences,
             seed,
             max_cost,
+            idempotency_key,
             total_timeout,
         )
         return AsyncStream(self._open().stream(call))

@@ -56,8 +56,13 @@ class ClaudeClient:
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
         max_cost: Optional[float] = None,
+        idempotency_key: Optional[str] = None,
     ) -> Response:
-        """The whole answer to a prompt: a text, or a list of messages of which the last is the user's."""
+        """The whole answer to a prompt: a text, or a list of messages of which the last is the user's.
+
+        idempotency_key: one of your own, for a call that is sent again after a restart; else each call has a new one, which
+        all of its attempts share, so that none is paid for twice.
+        """
         return self._open().complete(
             _arguments.call(
                 prompt,
@@ -71,6 +76,7 @@ class ClaudeClient:
                 stop_sequences,
                 seed,
                 max_cost,
+                idempotency_key,
             )
         )
 
@@ -88,6 +94,7 @@ class ClaudeClient:
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
         max_cost: Optional[float] = None,
+        idempotency_key: Optional[str] = None,
         total_timeout: Optional[float] = None,
     ) -> Stream:
         """The answer as it comes: an iterator of texts. ``total_timeout``: seconds that it may take in all."""
@@ -104,6 +111,7 @@ class ClaudeClient:
                 stop_sequences,
                 seed,
                 max_cost,
+                idempotency_key,
                 total_timeout,
             )
         )

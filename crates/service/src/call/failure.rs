@@ -33,6 +33,10 @@ pub enum CallFailure {
         /// When it is worth trying again.
         retry_after: Duration,
     },
+    /// The idempotency key was used for another request.
+    Conflict,
+    /// The call under this idempotency key is done, and its answer was too large to be kept.
+    AnswerNotKept,
     /// There is no such project.
     NoProject {
         /// Its name.
@@ -79,6 +83,7 @@ impl CallFailure {
             Self::Overloaded { .. } => "overloaded",
             Self::BudgetExceeded { .. } => "budget",
             Self::BudgetHeld { .. } => "held",
+            Self::Conflict | Self::AnswerNotKept => "key",
             Self::NoProject { .. } => "project",
             Self::TooManyProjects => "projects",
             Self::LedgerDown => "ledger",

@@ -6,23 +6,29 @@
 
 use std::{sync::Arc, time::Duration};
 
-use claude_code_api_wire::{CompleteResponse, Message, Start};
-use tokio::{sync::mpsc, time::Instant};
+use claude_code_api_wire::{CompleteResponse, Message};
+use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::{app::App, backend::Sampling, id::CallId, model::ModelChoice, project::ProjectId};
+use crate::{app::App, backend::Sampling, ledger::Claim, model::ModelChoice, project::ProjectId};
 
 mod bound;
+mod claim;
 mod dispatch;
 mod failure;
+mod feed;
 mod line;
 mod relay;
 mod reserve;
 mod route;
 mod settle;
 
+pub(crate) use claim::claim;
 pub use failure::CallFailure;
+use feed::Feed;
+pub use feed::{Feeds, Update, Updates};
 pub use line::Lines;
+use reserve::Held;
 
 /// Who calls, as authentication found out.
 #[derive(Clone, Debug)]
@@ -50,66 +56,45 @@ pub struct Request {
     pub sampling: Sampling,
     /// How long the call may take in all.
     pub timeout: Duration,
+    /// The idempotency key that it was sent with.
+    pub claim: Option<Claim>,
 }
-
-/// What a call tells the one who waits for it. One `Finished` or `Failed` comes last, always.
-#[derive(Debug)]
-pub enum Update {
-    /// The call has left the queue.
-    Started(Start),
-    /// The next piece of the answer.
-    Text(String),
-    /// The answer, settled.
-    Finished(Box<CompleteResponse>),
-    /// There is no answer, or no whole one; what was spent is settled.
-    Failed(CallFailure),
-}
-
-/// A running call. Dropping it tells the call that nobody waits any more, which cancels it.
-pub type Updates = mpsc::Receiver<Update>;
-
-/// How many updates may wait for a slow reader before the call waits for it.
-const UPDATES_WAITING_MAX: usize = 64;
 
 /// Starts a call in a task of its own.
 pub fn start(app: &Arc<App>, caller: Caller, request: Request) -> Updates {
-    let (updates, reader) = mpsc::channel(UPDATES_WAITING_MAX);
-    let id = CallId::new();
-    let span = tracing::info_span!("call", %id, project = caller.project.as_str());
+    let (feed, updates) = Feed::new();
+    let span = tracing::info_span!("call", id = tracing::field::Empty, project = caller.project.as_str());
     let app = Arc::clone(app);
     let task_app = Arc::clone(&app);
     app.spawn(
         async move {
-            let last = match run(&task_app, id, caller, request, &updates).await {
-                Ok(response) => Update::Finished(Box::new(response)),
-                Err(failure) => Update::Failed(failure),
-            };
-            // A reader that has gone needs no answer.
-            let _ = updates.send(last).await;
+            let feed = Arc::new(feed);
+            let end = run(&task_app, caller, request, &feed).await;
+            feed.end(end);
         }
         .instrument(span),
     );
-    reader
+    updates
 }
 
 /// One call on one screen. Steps 3 to 6 of 7; decoding comes before it, responding after it.
-async fn run(
-    app: &App,
-    id: CallId,
-    caller: Caller,
-    request: Request,
-    updates: &mpsc::Sender<Update>,
-) -> Result<CompleteResponse, CallFailure> {
+async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> Result<CompleteResponse, CallFailure> {
     let deadline = Instant::now() + request.timeout;
-    let interrupts = relay::Interrupts { app, updates, timeout: request.timeout, deadline };
+    let waiting = relay::Interrupts { app, feed, announced: None, timeout: request.timeout, deadline };
     let routed = route::candidates(app, &request)?;
-    let reservation = interrupts.or(reserve::hold(app, id, &caller, &request, &routed)).await?;
+    let reservation = match waiting.or(reserve::or_answer(app, &caller, &request, &routed, feed)).await? {
+        Held::Now(reservation) => reservation,
+        Held::Answered(response) => return Ok(*response),
+    };
+    tracing::Span::current().record("id", tracing::field::display(reservation.call));
+    let announced = request.claim.as_ref().map(|_| app.feeds().announce(reservation.call, feed));
+    let running = relay::Interrupts { announced: announced.as_ref(), ..waiting };
     let mut seen = relay::Seen::default();
     let answer = async {
         let events = dispatch::first_that_answers(&routed, &request, &reservation, &mut seen).await?;
-        relay::to_the_end(events, &reservation, updates, &mut seen).await
+        relay::to_the_end(events, &reservation, feed, &mut seen).await
     };
-    let result = interrupts.or(answer).await;
+    let result = running.or(answer).await;
     settle::close(app, reservation, routed, relay::End { result, seen }).await
 }
 
@@ -157,7 +142,7 @@ mod tests {
     async fn a_call_that_panics_is_charged_and_not_held() {
         let folder = tempfile::tempdir().expect("a folder");
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a ledger"));
-        let config = Config::from_settings(Settings::default()).expect("in range");
+        let config = Config::from_settings(&Settings::default()).expect("in range");
         let app = App::open(vec![Arc::new(Panicking)], Arc::clone(&store), config.limits).await.expect("a new ledger");
         let request = Request {
             model: ModelChoice::Auto,
@@ -167,10 +152,11 @@ mod tests {
             nanos_max: None,
             sampling: Sampling::default(),
             timeout: Duration::from_secs(5),
+            claim: None,
         };
         let project = ProjectId::default_project();
         let mut updates = start(&app, Caller { project: project.clone(), makes_project: true }, request);
-        assert!(updates.recv().await.is_none(), "there is nothing to say");
+        assert!(matches!(updates.next().await, Update::Failed(CallFailure::Abandoned)), "there is nothing to say");
         app.begin_drain();
         app.drained().await;
         let used = store.usage(project, claude_code_api_wire::Period::Day).await.expect("usage");

@@ -5,9 +5,14 @@ use std::time::Duration;
 
 use claude_code_api_wire::{Start, StopReason};
 use futures_util::StreamExt;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
-use super::{CallFailure, Request, Update, reserve::Reservation, route::Target};
+use super::{
+    CallFailure, Request,
+    feed::{Announced, Feed},
+    reserve::Reservation,
+    route::Target,
+};
 use crate::{
     app::App,
     backend::{Event, Events, Spend},
@@ -74,10 +79,16 @@ impl Seen {
     }
 }
 
+/// How long a call under an idempotency key goes on without anybody who listens.
+const RETRY_GRACE: Duration = Duration::from_secs(2);
+
 /// What may end a call before its answer is complete.
+#[derive(Clone, Copy)]
 pub(super) struct Interrupts<'a> {
     pub(super) app: &'a App,
-    pub(super) updates: &'a mpsc::Sender<Update>,
+    pub(super) feed: &'a Feed,
+    /// A call that its caller may come back to.
+    pub(super) announced: Option<&'a Announced<'a>>,
     pub(super) timeout: Duration,
     pub(super) deadline: Instant,
 }
@@ -89,9 +100,16 @@ impl Interrupts<'_> {
         tokio::select! {
             biased;
             result = step => result,
-            () = self.updates.closed() => Err(CallFailure::Abandoned),
+            () = self.abandoned() => Err(CallFailure::Abandoned),
             () = tokio::time::sleep_until(self.deadline) => Err(CallFailure::DeadlinePassed { timeout: self.timeout }),
             () = self.app.cut_off() => Err(CallFailure::ShuttingDown),
+        }
+    }
+
+    async fn abandoned(&self) {
+        match self.announced {
+            Some(announced) => announced.abandoned(self.feed, RETRY_GRACE).await,
+            None => self.feed.unheard().await,
         }
     }
 }
@@ -100,20 +118,20 @@ impl Interrupts<'_> {
 pub(super) async fn to_the_end(
     mut events: Events,
     reservation: &Reservation<'_>,
-    updates: &mpsc::Sender<Update>,
+    feed: &Feed,
     seen: &mut Seen,
 ) -> Result<StopReason, CallFailure> {
     while let Some(event) = events.next().await {
-        let update = match event {
+        match event {
             Ok(Event::Start { model_id, input_tokens }) => {
                 seen.start(model_id, input_tokens);
                 let (model, model_id) = (seen.model.clone(), seen.model_id.clone());
-                Update::Started(Start { id: reservation.call.to_string(), model, model_id })
+                feed.start(Start { id: reservation.call.to_string(), model, model_id });
             }
             Ok(Event::Text { text, output_tokens }) => {
                 seen.usage.output_tokens = output_tokens;
                 seen.content.push_str(&text);
-                Update::Text(text)
+                feed.text(&text);
             }
             Ok(Event::End { stop_reason, usage, unpriced }) => {
                 (seen.usage, seen.usage_is_final, seen.unpriced) = (usage, true, unpriced);
@@ -126,8 +144,7 @@ pub(super) async fn to_the_end(
                 seen.spend = Some(failure.spend);
                 return Err(CallFailure::from_backend(seen.backend(), failure.reason));
             }
-        };
-        updates.send(update).await.map_err(|_| CallFailure::Abandoned)?;
+        }
     }
     Err(CallFailure::Backend {
         backend: seen.backend(),

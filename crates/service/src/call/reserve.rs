@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use claude_code_api_wire::CompleteResponse;
 use tokio::time::Instant;
 
-use super::{CallFailure, Caller, Request, bound, route::Routed};
+use super::{CallFailure, Caller, Request, bound, claim, feed::Feed, route::Routed};
 use crate::{
     app::{App, OpenReservation},
     id::{CallId, EntryId},
@@ -21,6 +22,8 @@ pub(super) struct Reservation<'a> {
     is_open: bool,
     pub(super) id: EntryId,
     pub(super) call: CallId,
+    /// Whether it stands under an idempotency key.
+    pub(super) is_claimed: bool,
     pub(super) project: ProjectId,
     pub(super) grant: Grant,
     /// The bound on the input that is part of it, in tokens.
@@ -48,13 +51,48 @@ impl Drop for Reservation<'_> {
 /// When to come back to a line that was too long.
 const LINE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-pub(super) async fn hold<'a>(
+/// What came of asking for a hold.
+pub(super) enum Held<'a> {
+    /// It is held.
+    Now(Reservation<'a>),
+    /// The same call had been made before, and this is its answer.
+    Answered(Box<CompleteResponse>),
+}
+
+/// Holds; or, under an idempotency key that was used before, gives that call's answer.
+pub(super) async fn or_answer<'a>(
     app: &'a App,
-    call: CallId,
     caller: &Caller,
     request: &Request,
     routed: &Routed,
-) -> Result<Reservation<'a>, CallFailure> {
+    feed: &Feed,
+) -> Result<Held<'a>, CallFailure> {
+    let mut was_done = false;
+    loop {
+        let answered = match hold(app, caller, request, routed).await? {
+            Asked::Held(reservation) => return Ok(Held::Now(reservation)),
+            Asked::Running(call) => claim::follow(app, call, feed).await.transpose()?,
+            Asked::Done if was_done => return Err(CallFailure::AnswerNotKept),
+            Asked::Done => {
+                was_done = true;
+                let claim = request.claim.as_ref().expect("only a claimed call is done already");
+                claim::replay(app, claim, feed).await?
+            }
+        };
+        if let Some(response) = answered {
+            return Ok(Held::Answered(Box::new(response)));
+        }
+    }
+}
+
+/// The ledger's answer, where it is not a refusal.
+enum Asked<'a> {
+    Held(Reservation<'a>),
+    Running(CallId),
+    Done,
+}
+
+async fn hold<'a>(app: &'a App, caller: &Caller, request: &Request, routed: &Routed) -> Result<Asked<'a>, CallFailure> {
     if app.is_draining() {
         return Err(CallFailure::ShuttingDown);
     }
@@ -63,25 +101,31 @@ pub(super) async fn hold<'a>(
     let input_tokens = bound::input_tokens(request);
     let reserve = Reserve {
         id: EntryId::new(),
-        call,
+        call: CallId::new(),
         project: caller.project.clone(),
         candidates: candidates(request, routed, input_tokens),
         nanos_max: request.nanos_max,
         creates: caller.makes_project.then(|| app.limits_of_new_projects()),
+        claim: request.claim.clone(),
     };
-    let grant = grant(app, &reserve).await?;
+    let grant = match grant(app, &reserve).await? {
+        Granted::Now(grant) => grant,
+        Granted::Running(call) => return Ok(Asked::Running(call)),
+        Granted::Done => return Ok(Asked::Done),
+    };
     let Reserve { id, project, .. } = reserve;
-    Ok(Reservation {
+    Ok(Asked::Held(Reservation {
         app,
         is_open: true,
         id,
-        call,
+        call: grant.call,
+        is_claimed: request.claim.is_some(),
         project,
         grant,
         input_tokens,
         opened_at: Instant::now(),
         _open: open,
-    })
+    }))
 }
 
 fn candidates(request: &Request, routed: &Routed, input_tokens: i64) -> Vec<Candidate> {
@@ -96,7 +140,13 @@ fn candidates(request: &Request, routed: &Routed, input_tokens: i64) -> Vec<Cand
     routed.targets.iter().map(candidate).collect()
 }
 
-async fn grant(app: &App, reserve: &Reserve) -> Result<Grant, CallFailure> {
+enum Granted {
+    Now(Grant),
+    Running(CallId),
+    Done,
+}
+
+async fn grant(app: &App, reserve: &Reserve) -> Result<Granted, CallFailure> {
     let until = Instant::now() + app.limits().budget_wait;
     if !app.lines().has_waiting(&reserve.project)
         && let Some(answered) = once(app, reserve).await
@@ -117,7 +167,7 @@ async fn grant(app: &App, reserve: &Reserve) -> Result<Grant, CallFailure> {
 }
 
 /// One attempt; `None` when room may come.
-async fn once(app: &App, reserve: &Reserve) -> Option<Result<Grant, CallFailure>> {
+async fn once(app: &App, reserve: &Reserve) -> Option<Result<Granted, CallFailure>> {
     let mut unanswered = Unanswered { app, reserve: Some(reserve) };
     let reserved = match app.store().reserve(reserve.clone()).await {
         Ok(reserved) => reserved,
@@ -128,7 +178,10 @@ async fn once(app: &App, reserve: &Reserve) -> Option<Result<Grant, CallFailure>
     };
     unanswered.reserve = None;
     let refused = match reserved {
-        Reserved::Granted(grant) => return Some(Ok(grant)),
+        Reserved::Granted(grant) => return Some(Ok(Granted::Now(grant))),
+        Reserved::Running(call) => return Some(Ok(Granted::Running(call))),
+        Reserved::Done(_) => return Some(Ok(Granted::Done)),
+        Reserved::Conflict => CallFailure::Conflict,
         Reserved::Wait | Reserved::CallsMax(_) => return None,
         Reserved::Exceeded(shortage, now) => {
             CallFailure::BudgetExceeded { project: reserve.project.clone(), shortage: Box::new(shortage), now }
@@ -150,7 +203,7 @@ struct Unanswered<'a> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(reserve) = self.reserve {
-            let release = Settle { id: reserve.id, project: reserve.project.clone(), spent: None };
+            let release = Settle { id: reserve.id, project: reserve.project.clone(), spent: None, answer: None };
             super::settle::until_done(self.app, release);
         }
     }

@@ -69,13 +69,8 @@ fn default_route() -> Route {
 }
 
 fn unknown_model(app: &App, asked: &ModelChoice) -> CallFailure {
-    let asked = match asked {
-        ModelChoice::Auto => "auto",
-        ModelChoice::Tier(tier) => tier.as_str(),
-        ModelChoice::Id(id) => id,
-    };
     let names: Vec<String> = app.backends().iter().flat_map(|backend| backend.names()).collect();
-    let shown: String = asked.chars().take(80).collect();
+    let shown: String = asked.as_str().chars().take(80).collect();
     CallFailure::Invalid {
         field: "model",
         message: format!("model: no backend here has {shown:?}; it takes auto, {}", names.join(", ")),

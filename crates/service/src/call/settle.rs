@@ -5,9 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use claude_code_api_wire::CompleteResponse;
+use claude_code_api_wire::{CompleteResponse, StopReason};
 
-use super::{CallFailure, relay::End, relay::Seen, reserve::Reservation, route::Routed};
+use super::{CallFailure, claim, relay::End, relay::Seen, reserve::Reservation, route::Routed};
 use crate::{
     app::App,
     backend::Spend,
@@ -29,12 +29,25 @@ pub(super) async fn close(
     let End { result, seen } = end;
     let spent = spent(app, &reservation, &seen, &result);
     log(&reservation, spent.as_ref(), &result);
+    let response = result.map(|stop_reason| {
+        let spent = spent.clone().expect("a complete answer has a final usage");
+        response(&reservation, routed, spent, stop_reason, seen)
+    });
+    let kept = response.as_ref().ok().filter(|_| reservation.is_claimed).and_then(claim::kept);
     reservation.close();
-    let settle = Settle { id: reservation.id, project: reservation.project.clone(), spent: spent.clone() };
+    let settle = Settle { id: reservation.id, project: reservation.project.clone(), spent, answer: kept };
     record(app, settle).await?;
-    let stop_reason = result?;
-    let spent = spent.expect("a complete answer has a final usage");
-    Ok(CompleteResponse {
+    response
+}
+
+fn response(
+    reservation: &Reservation<'_>,
+    routed: Routed,
+    spent: Spent,
+    stop_reason: StopReason,
+    seen: Seen,
+) -> CompleteResponse {
+    CompleteResponse {
         id: reservation.call.to_string(),
         model: spent.model,
         model_id: spent.model_id,
@@ -49,7 +62,7 @@ pub(super) async fn close(
         route: routed.route,
         replayed: false,
         clamped_max_tokens: seen.target.and_then(|target| target.clamped),
-    })
+    }
 }
 
 /// What the attempt came to; `None` when nothing was spent.
@@ -57,7 +70,7 @@ fn spent(
     app: &App,
     reservation: &Reservation<'_>,
     seen: &Seen,
-    result: &Result<claude_code_api_wire::StopReason, CallFailure>,
+    result: &Result<StopReason, CallFailure>,
 ) -> Option<Spent> {
     let target = seen.target.as_ref()?;
     let ended = match result {
@@ -106,7 +119,7 @@ fn worst_case(reservation: &Reservation<'_>, seen: &Seen, ended: Ended) -> Spent
 
 /// The charge for a call that can no longer say what became of it.
 pub(super) fn in_full(reservation: &Reservation<'_>) -> Settle {
-    Settle { id: reservation.id, project: reservation.project.clone(), spent: Some(held(reservation)) }
+    Settle { id: reservation.id, project: reservation.project.clone(), spent: Some(held(reservation)), answer: None }
 }
 
 fn held(reservation: &Reservation<'_>) -> Spent {
@@ -170,11 +183,7 @@ pub(super) fn until_done(app: &App, settle: Settle) {
     });
 }
 
-fn log(
-    reservation: &Reservation<'_>,
-    spent: Option<&Spent>,
-    result: &Result<claude_code_api_wire::StopReason, CallFailure>,
-) {
+fn log(reservation: &Reservation<'_>, spent: Option<&Spent>, result: &Result<StopReason, CallFailure>) {
     let ended = result.as_ref().map_or_else(CallFailure::word, |_| "complete");
     let elapsed_ms = u64::try_from(reservation.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX);
     let Some(spent) = spent else {

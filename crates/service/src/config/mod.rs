@@ -33,6 +33,8 @@ pub struct Limits {
     pub default_tokens_per_month: Option<i64>,
     /// How long a call may wait for what other calls of its project hold.
     pub budget_wait: Duration,
+    /// How long the answer of a call is kept for its idempotency key; zero: keys are ignored.
+    pub idempotency_ttl: Duration,
 }
 
 /// Settings of the embedded model.
@@ -152,14 +154,14 @@ pub fn data_dir_default() -> PathBuf {
 
 impl Config {
     /// Puts the layers together. `given` and `matches` are what clap made of the command line and the environment.
-    pub fn resolve(given: Settings, matches: &ArgMatches, file: Option<&Path>) -> Result<Self, ConfigError> {
+    pub fn resolve(given: &Settings, matches: &ArgMatches, file: Option<&Path>) -> Result<Self, ConfigError> {
         let from_file = file.map(layers::read).transpose()?.unwrap_or_default();
-        Layers { matches: Some(matches), file, in_force: Vec::new() }.resolve(given, from_file)
+        Layers { matches: Some(matches), file, in_force: Vec::new() }.resolve(given, &from_file)
     }
 
     /// The defaults, and what `given` sets.
-    pub fn from_settings(given: Settings) -> Result<Self, ConfigError> {
-        Layers { matches: None, file: None, in_force: Vec::new() }.resolve(given, Settings::default())
+    pub fn from_settings(given: &Settings) -> Result<Self, ConfigError> {
+        Layers { matches: None, file: None, in_force: Vec::new() }.resolve(given, &Settings::default())
     }
 }
 
@@ -167,51 +169,42 @@ impl Config {
 const LOCAL_SLOTS_MAX: u32 = 64;
 
 impl Layers<'_> {
-    fn resolve(mut self, given: Settings, file: Settings) -> Result<Config, ConfigError> {
-        let listen = self.pick("listen", given.listen, file.listen, || "localhost:8080".to_owned());
+    fn resolve(mut self, given: &Settings, file: &Settings) -> Result<Config, ConfigError> {
+        let listen = self.pick("listen", given.listen.clone(), file.listen.clone(), || "localhost:8080".to_owned());
         let listen = self.checked("listen", listen.parse())?;
-        let api_key =
-            self.secret("anthropic_api_key", "ANTHROPIC_API_KEY", given.anthropic_api_key, file.anthropic_api_key);
+        let api_key = self.secret(
+            "anthropic_api_key",
+            "ANTHROPIC_API_KEY",
+            given.anthropic_api_key.clone(),
+            file.anthropic_api_key.clone(),
+        );
         let backend_default = if api_key.is_some() { BackendName::Anthropic } else { BackendName::Local };
         let config = Config {
             listen,
-            data_dir: self.pick("data_dir", given.data_dir, file.data_dir, data_dir_default),
+            data_dir: self.pick("data_dir", given.data_dir.clone(), file.data_dir.clone(), data_dir_default),
             backend: self.pick("backend", given.backend, file.backend, || backend_default),
-            limits: Limits {
-                allowed_hosts: self.pick("allowed_hosts", given.allowed_hosts, file.allowed_hosts, Vec::new),
-                drain_timeout: {
-                    let seconds = self.pick("drain_timeout", given.drain_timeout, file.drain_timeout, || 30.0);
-                    self.checked("drain_timeout", duration(seconds))?
-                },
-                body_bytes_max: self.within(
-                    "body_bytes_max",
-                    given.body_bytes_max,
-                    file.body_bytes_max,
-                    || 16 << 20,
-                    1..=1 << 30,
-                )?,
-                connections_max: self.within(
-                    "connections_max",
-                    given.connections_max,
-                    file.connections_max,
-                    || 4096,
-                    1..=1_000_000,
-                )?,
-                default_tokens_per_month: {
-                    let (given, file) = (given.default_tokens_per_month, file.default_tokens_per_month);
-                    self.pick("default_tokens_per_month", given, file, || Allowance(Some(100_000_000))).0
-                },
-                budget_wait: {
-                    let seconds = self.pick("budget_wait", given.budget_wait, file.budget_wait, || 10.0);
-                    self.checked("budget_wait", duration(seconds))?
-                },
-            },
+            limits: self.limits(given, file)?,
             anthropic: Anthropic {
                 api_key,
-                base_url: self.base_url(given.anthropic_base_url, file.anthropic_base_url),
-                model_haiku: self.model("model_haiku", given.model_haiku, file.model_haiku, "claude-haiku-5-5"),
-                model_sonnet: self.model("model_sonnet", given.model_sonnet, file.model_sonnet, "claude-sonnet-5-5"),
-                model_opus: self.model("model_opus", given.model_opus, file.model_opus, "claude-opus-5-5"),
+                base_url: self.base_url(given.anthropic_base_url.clone(), file.anthropic_base_url.clone()),
+                model_haiku: self.model(
+                    "model_haiku",
+                    given.model_haiku.clone(),
+                    file.model_haiku.clone(),
+                    "claude-haiku-5-5",
+                ),
+                model_sonnet: self.model(
+                    "model_sonnet",
+                    given.model_sonnet.clone(),
+                    file.model_sonnet.clone(),
+                    "claude-sonnet-5-5",
+                ),
+                model_opus: self.model(
+                    "model_opus",
+                    given.model_opus.clone(),
+                    file.model_opus.clone(),
+                    "claude-opus-5-5",
+                ),
                 max_tokens_default: self.within(
                     "claude_max_tokens_default",
                     given.claude_max_tokens_default,
@@ -220,51 +213,89 @@ impl Layers<'_> {
                     1..=1_000_000,
                 )?,
             },
-            local: Local {
-                model_path: self.pick_optional("model_path", given.model_path, file.model_path),
-                threads: self.within(
-                    "local_threads",
-                    given.local_threads,
-                    file.local_threads,
-                    threads_default,
-                    1..=256,
-                )?,
-                batch_threads: self.within(
-                    "local_batch_threads",
-                    given.local_batch_threads,
-                    file.local_batch_threads,
-                    batch_threads_default,
-                    1..=256,
-                )?,
-                slots: self.within("local_slots", given.local_slots, file.local_slots, || 16, 1..=LOCAL_SLOTS_MAX)?,
-                queue_max: self.within(
-                    "local_queue_max",
-                    given.local_queue_max,
-                    file.local_queue_max,
-                    || 64,
-                    1..=1_000_000,
-                )?,
-                cache_tokens: self.within(
-                    "local_cache_tokens",
-                    given.local_cache_tokens,
-                    file.local_cache_tokens,
-                    || 16_384,
-                    256..=1 << 20,
-                )?,
-                max_tokens_default: self.within(
-                    "local_max_tokens_default",
-                    given.local_max_tokens_default,
-                    file.local_max_tokens_default,
-                    || 256,
-                    1..=1_000_000,
-                )?,
-            },
+            local: self.local(given, file)?,
             durability: self.pick("durability", given.durability, file.durability, || Durability::Process),
-            log: self.pick("log", given.log, file.log, || "info".to_owned()),
+            log: self.pick("log", given.log.clone(), file.log.clone(), || "info".to_owned()),
             log_format: self.pick("log_format", given.log_format, file.log_format, || LogFormat::Text),
             in_force: Vec::new(),
         };
         Ok(Config { in_force: self.in_force, ..config })
+    }
+
+    fn limits(&mut self, given: &Settings, file: &Settings) -> Result<Limits, ConfigError> {
+        let hosts = (given.allowed_hosts.clone(), file.allowed_hosts.clone());
+        let allowance = (given.default_tokens_per_month, file.default_tokens_per_month);
+        let all = 1..=1_000_000;
+        Ok(Limits {
+            allowed_hosts: self.pick("allowed_hosts", hosts.0, hosts.1, Vec::new),
+            drain_timeout: self.seconds("drain_timeout", given.drain_timeout, file.drain_timeout, 30.0)?,
+            body_bytes_max: self.within(
+                "body_bytes_max",
+                given.body_bytes_max,
+                file.body_bytes_max,
+                || 16 << 20,
+                1..=1 << 30,
+            )?,
+            connections_max: self.within(
+                "connections_max",
+                given.connections_max,
+                file.connections_max,
+                || 4096,
+                all,
+            )?,
+            default_tokens_per_month: self
+                .pick("default_tokens_per_month", allowance.0, allowance.1, || Allowance(Some(100_000_000)))
+                .0,
+            budget_wait: self.seconds("budget_wait", given.budget_wait, file.budget_wait, 10.0)?,
+            idempotency_ttl: self.seconds("idempotency_ttl", given.idempotency_ttl, file.idempotency_ttl, 3_600.0)?,
+        })
+    }
+
+    fn seconds(
+        &mut self,
+        name: &'static str,
+        given: Option<f64>,
+        file: Option<f64>,
+        default: f64,
+    ) -> Result<Duration, ConfigError> {
+        let seconds = self.pick(name, given, file, || default);
+        self.checked(name, duration(seconds))
+    }
+
+    fn local(&mut self, given: &Settings, file: &Settings) -> Result<Local, ConfigError> {
+        Ok(Local {
+            model_path: self.pick_optional("model_path", given.model_path.clone(), file.model_path.clone()),
+            threads: self.within("local_threads", given.local_threads, file.local_threads, threads_default, 1..=256)?,
+            batch_threads: self.within(
+                "local_batch_threads",
+                given.local_batch_threads,
+                file.local_batch_threads,
+                batch_threads_default,
+                1..=256,
+            )?,
+            slots: self.within("local_slots", given.local_slots, file.local_slots, || 16, 1..=LOCAL_SLOTS_MAX)?,
+            queue_max: self.within(
+                "local_queue_max",
+                given.local_queue_max,
+                file.local_queue_max,
+                || 64,
+                1..=1_000_000,
+            )?,
+            cache_tokens: self.within(
+                "local_cache_tokens",
+                given.local_cache_tokens,
+                file.local_cache_tokens,
+                || 16_384,
+                256..=1 << 20,
+            )?,
+            max_tokens_default: self.within(
+                "local_max_tokens_default",
+                given.local_max_tokens_default,
+                file.local_max_tokens_default,
+                || 256,
+                1..=1_000_000,
+            )?,
+        })
     }
 }
 
@@ -292,7 +323,7 @@ mod tests {
     #[test]
     fn a_value_out_of_range_is_named_with_its_origin() {
         let zero = Settings { local_slots: Some(0), ..Settings::default() };
-        let error = Config::from_settings(zero).expect_err("no slots").to_string();
+        let error = Config::from_settings(&zero).expect_err("no slots").to_string();
         assert_eq!(error, "local_slots (from command line) takes 1 to 64; it was 0");
     }
 }

@@ -42,6 +42,10 @@ pub struct Settings {
     /// Seconds that a call may wait for what running calls of its project hold of the budget [default: 10]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_BUDGET_WAIT", value_name = "SECONDS")]
     pub budget_wait: Option<f64>,
+    /// Seconds that an answer is kept for its idempotency key, in the data folder; 0 keeps none, and ignores the keys
+    /// [default: 3600]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_IDEMPOTENCY_TTL", value_name = "SECONDS")]
+    pub idempotency_ttl: Option<f64>,
     /// When an answer leaves that was paid for: once the operating system has its entry, or the disk [default: process]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_DURABILITY", value_enum)]
     pub durability: Option<Durability>,

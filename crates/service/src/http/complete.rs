@@ -5,6 +5,7 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use axum::{
     Extension,
     extract::{Request as HttpRequest, State},
+    http::HeaderMap,
     response::Response,
 };
 use claude_code_api_wire::{CompleteRequest, CompleteResponse, ErrorEnvelope, Message, Role};
@@ -22,6 +23,7 @@ use crate::{
 const TIMEOUT_DEFAULT_S: f64 = 600.0;
 const TIMEOUT_MAX_S: f64 = 86_400.0;
 const COST_MAX_USD: f64 = 1_000_000.0;
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 const STOP_SEQUENCES_MAX: usize = 16;
 const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 
@@ -32,6 +34,8 @@ const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 /// while the call waits.
 #[utoipa::path(
     post, path = "/v1/complete", request_body = CompleteRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same for every attempt of a call: one that runs \
+        already is joined, one that is done is answered again, and neither is paid for twice.")),
     responses(
         (status = 200, description = "The answer; or a stream of it.", body = CompleteResponse),
         (status = "default", description = "What was wrong.", body = ErrorEnvelope),
@@ -46,11 +50,24 @@ pub(super) async fn complete(
     if app.is_draining() {
         return Err(ApiError::shutting_down());
     }
+    let key = idempotency_key(request.headers())?;
     let body: CompleteRequest = body::json(request, app.limits().body_bytes_max).await?;
     let caller = caller.acting_for(&app, body.project_id.as_deref())?;
     let stream = body.stream;
-    let updates = call::start(&app, caller, decode(body)?);
+    let mut request = decode(body)?;
+    request.claim = key.and_then(|key| call::claim(&app, &caller.project, "complete", &key, &request));
+    let updates = call::start(&app, caller, request);
     if stream { respond::events(updates, id).await } else { respond::json(updates).await }
+}
+
+/// The key under which the caller would send this call again.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()));
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        let message = format!("Idempotency-Key: takes 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters");
+        ApiError::invalid("Idempotency-Key", message)
+    })
 }
 
 fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
@@ -71,6 +88,7 @@ fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
             body.timeout.unwrap_or(TIMEOUT_DEFAULT_S),
             TIMEOUT_MAX_S,
         )?),
+        claim: None,
     })
 }
 

@@ -145,6 +145,14 @@ impl From<CallFailure> for ApiError {
                     "running calls of the project hold what this call would take; try again once some have ended",
                 )
             },
+            CallFailure::Conflict => Self::new(
+                ErrorCode::Conflict,
+                "Idempotency-Key: was used for another request; take a new key for each call, and the same for its retries",
+            ),
+            CallFailure::AnswerNotKept => Self::new(
+                ErrorCode::Conflict,
+                "Idempotency-Key: the call is done and paid for, and its answer was too large to be kept (1 MB)",
+            ),
             CallFailure::NoProject { project } => {
                 let name = project.as_str();
                 Self::not_found(format!("there is no project {name}; `claude-code-api project set {name}` makes it"))

@@ -29,19 +29,13 @@ const QUEUED_EVERY: Duration = Duration::from_secs(1);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 
 /// The whole answer.
-pub(super) async fn json(mut updates: Updates) -> Result<Response, ApiError> {
-    loop {
-        match next(&mut updates).await {
-            Update::Started(_) | Update::Text(_) => {}
-            Update::Finished(response) => return Ok(Json(response).into_response()),
-            Update::Failed(failure) => return Err(failure.into()),
-        }
-    }
+pub(super) async fn json(updates: Updates) -> Result<Response, ApiError> {
+    Ok(Json(updates.end().await?).into_response())
 }
 
 /// The answer as it comes.
 pub(super) async fn events(mut updates: Updates, id: RequestId) -> Result<Response, ApiError> {
-    let first = match tokio::time::timeout(STATUS_PATIENCE, next(&mut updates)).await {
+    let first = match tokio::time::timeout(STATUS_PATIENCE, updates.next()).await {
         Ok(Update::Failed(failure)) => return Err(failure.into()),
         Ok(update) => Some(update),
         Err(_) => None,
@@ -53,14 +47,6 @@ pub(super) async fn events(mut updates: Updates, id: RequestId) -> Result<Respon
     // Proxies that buffer would turn a stream into a wait.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
-}
-
-/// The next update. A call that ends without a last word has panicked.
-async fn next(updates: &mut Updates) -> Update {
-    updates.recv().await.unwrap_or_else(|| {
-        tracing::error!("a call ended without an answer");
-        Update::Failed(crate::call::CallFailure::Abandoned)
-    })
 }
 
 struct EventStream {
@@ -98,13 +84,13 @@ impl EventStream {
         } else {
             tokio::select! {
                 biased;
-                update = next(&mut self.updates) => update,
+                update = self.updates.next() => update,
                 _ = self.heartbeat.tick() => return Some(sse::comment(self.heartbeat_text).into()),
             }
         };
         let mut text = self.frame(update);
         while !self.ended
-            && let Ok(update) = self.updates.try_recv()
+            && let Some(update) = self.updates.ready()
         {
             text += &self.frame(update);
         }

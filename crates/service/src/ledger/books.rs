@@ -4,15 +4,15 @@
 //! (or, alone on its database, what it has kept from before). Invariant 1 lives in [`Books::reserve`], invariant 2 in
 //! [`Books::settle`]: an open reservation is removed exactly once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Account, Amount, Clamp, Counter, Ended, Entry, Grant, Kept, Limit, Limits, ModelUsage, Project, Reservation,
-    Reserve, Reserved, Resolve, Resolved, Settle, Settled, SettledBy, Spent,
+    Account, Amount, Claim, ClaimScope, ClaimState, Claimed, Clamp, Counter, Ended, Entry, Grant, Kept, Limit, Limits,
+    ModelUsage, Project, Reservation, Reserve, Reserved, Resolve, Resolved, Settle, Settled, SettledBy, Spent,
     admit::{Admission, Room},
 };
 use crate::{
-    id::EntryId,
+    id::{CallId, EntryId},
     money::Nanos,
     project::ProjectId,
     usage::Usage,
@@ -34,6 +34,10 @@ pub struct Changes {
     pub corrected: Vec<Entry>,
     /// Counters to write.
     pub counters: Vec<(ProjectId, Period, Day, Counter)>,
+    /// Idempotency keys to write.
+    pub claims: BTreeMap<ClaimScope, Claimed>,
+    /// Answers to keep for them.
+    pub answers: Vec<(ClaimScope, Arc<[u8]>)>,
     /// What to add to the usage by model of all windows of the day.
     pub usage: BTreeMap<(ProjectId, Day, String), ModelUsage>,
 }
@@ -52,6 +56,7 @@ pub struct Books {
     accounts: BTreeMap<ProjectId, Account>,
     reservations: BTreeMap<EntryId, Reservation>,
     recovered: BTreeMap<EntryId, Entry>,
+    claims: BTreeMap<ClaimScope, Option<Claimed>>,
     changes: Changes,
 }
 
@@ -97,9 +102,20 @@ impl Books {
         }
     }
 
+    /// Whether it was looked for what an idempotency key stands for.
+    pub fn knows_claim(&self, scope: ClaimScope) -> bool {
+        self.claims.contains_key(&scope)
+    }
+
+    /// What an idempotency key stands for, for the store to load before an operation that names it.
+    pub fn load_claim(&mut self, scope: ClaimScope, claimed: Option<Claimed>) {
+        self.claims.insert(scope, claimed);
+    }
+
     /// What changed since the last time this was asked.
     pub fn take_changes(&mut self) -> Changes {
         self.recovered.clear();
+        self.claims.clear();
         let mut changes = std::mem::take(&mut self.changes);
         for (project, account) in &mut self.accounts {
             let changed = account.take_changed();
@@ -121,6 +137,9 @@ impl Books {
         if !self.epoch_is_alive {
             return Reserved::EpochDead;
         }
+        if let Some(answered) = reserve.claim.as_ref().and_then(|claim| self.claimed(claim)) {
+            return answered;
+        }
         let day = self.now.day();
         let limits = match (self.account(&reserve.project).limits.clone(), &reserve.creates) {
             (Some(limits), _) => limits,
@@ -138,10 +157,53 @@ impl Books {
             Admission::Exceeded(shortage) => Reserved::Exceeded(shortage, self.now),
             Admission::Fits(kept, held) => {
                 self.create(&reserve.project, limits);
-                self.hold(reserve, day, &kept, held);
-                Reserved::Granted(Grant { kept, held, reserved_at: self.now })
+                let call = self.claim(reserve);
+                self.hold(reserve, call, day, &kept, held);
+                Reserved::Granted(Grant { call, kept, held, reserved_at: self.now })
             }
         }
+    }
+
+    /// The answer to a call whose idempotency key stands for another one already.
+    fn claimed(&self, claim: &Claim) -> Option<Reserved> {
+        let claimed = self.claims.get(&claim.scope).expect("loaded by the store").as_ref()?;
+        if !claimed.stands(self.now) {
+            return None;
+        }
+        if claimed.fingerprint != claim.fingerprint {
+            return Some(Reserved::Conflict);
+        }
+        match claimed.state {
+            ClaimState::Running => Some(Reserved::Running(claimed.call)),
+            ClaimState::Done => Some(Reserved::Done(claimed.call)),
+            ClaimState::Aborted => None,
+        }
+    }
+
+    /// Takes the idempotency key for this attempt. Attempts under the same key are of the same call.
+    fn claim(&mut self, reserve: &Reserve) -> CallId {
+        let Some(Claim { scope, fingerprint, kept_for }) = reserve.claim.clone() else { return reserve.call };
+        let before = self.claims.remove(&scope).flatten().filter(|before| before.stands(self.now));
+        let call = before.map_or(reserve.call, |before| before.call);
+        let (state, entry) = (ClaimState::Running, reserve.id);
+        self.put_claim(Claimed { scope, fingerprint, state, call, entry, kept_for, expires_at: None });
+        call
+    }
+
+    fn put_claim(&mut self, claimed: Claimed) {
+        self.claims.insert(claimed.scope, Some(claimed.clone()));
+        self.changes.claims.insert(claimed.scope, claimed);
+    }
+
+    /// The attempt under an idempotency key has ended.
+    fn end_claim(&mut self, reservation: &Reservation, spent: Option<&Spent>, answer: Option<Arc<[u8]>>) {
+        let Some(scope) = reservation.claim else { return };
+        let claimed = self.claims.get(&scope).expect("loaded by the store").clone();
+        let Some(mut claimed) = claimed.filter(|claimed| claimed.entry == reservation.id) else { return };
+        let is_done = spent.is_some_and(|spent| spent.ended == Ended::Complete);
+        claimed.end(if is_done { ClaimState::Done } else { ClaimState::Aborted }, self.now);
+        self.put_claim(claimed);
+        self.changes.answers.extend(answer.filter(|_| is_done).map(|answer| (scope, answer)));
     }
 
     /// The same operation sent again, as its outcome was not known: the hold stands.
@@ -153,7 +215,7 @@ impl Books {
         let Admission::Fits(kept, _) = room.admit(&reserve.candidates) else {
             unreachable!("these candidates were held");
         };
-        Grant { kept, held: open.held, reserved_at: open.reserved_at }
+        Grant { call: open.call, kept, held: open.held, reserved_at: open.reserved_at }
     }
 
     fn create(&mut self, project: &ProjectId, limits: Limits) {
@@ -165,7 +227,7 @@ impl Books {
         }
     }
 
-    fn hold(&mut self, reserve: &Reserve, day: Day, kept: &[Kept], held: Amount) {
+    fn hold(&mut self, reserve: &Reserve, call: CallId, day: Day, kept: &[Kept], held: Amount) {
         let account = self.account(&reserve.project);
         account.calls += 1;
         account.change(day, |counter| counter.held += held);
@@ -173,7 +235,7 @@ impl Books {
         let dearest = kept.max_by_key(|candidate| candidate.output_price).expect("something fits");
         let reservation = Reservation {
             id: reserve.id,
-            call: reserve.call,
+            call,
             project: reserve.project.clone(),
             epoch: self.epoch,
             day,
@@ -181,6 +243,7 @@ impl Books {
             model: dearest.model.clone(),
             input_tokens: dearest.input_tokens.min(held.tokens),
             reserved_at: self.now,
+            claim: reserve.claim.as_ref().map(|claim| claim.scope),
         };
         self.changes.opened.push(reservation.clone());
         self.reservations.insert(reservation.id, reservation);
@@ -190,6 +253,7 @@ impl Books {
     /// changes nothing, except that the truth corrects a charge of recovery, once.
     pub fn settle(&mut self, settle: &Settle) -> Settled {
         if let Some(reservation) = self.reservations.remove(&settle.id) {
+            self.end_claim(&reservation, settle.spent.as_ref(), settle.answer.clone());
             return Settled::Closed(self.close(reservation, settle.spent.clone(), SettledBy::Call));
         }
         match self.recovered.remove(&settle.id) {
@@ -208,6 +272,7 @@ impl Books {
         for id in &dead {
             let reservation = self.reservations.remove(id).expect("collected above");
             let spent = worst_case(&reservation);
+            self.end_claim(&reservation, None, None);
             self.close(reservation, Some(spent), SettledBy::Recovery);
         }
         dead.len()

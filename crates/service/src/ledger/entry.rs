@@ -1,6 +1,6 @@
 //! Entry: a row of the ledger; and the reservation that it was before.
 
-use super::Amount;
+use super::{Amount, ClaimScope};
 use crate::{
     id::{CallId, EntryId},
     money::Nanos,
@@ -30,6 +30,8 @@ pub struct Reservation {
     pub input_tokens: i64,
     /// When it was made.
     pub reserved_at: Moment,
+    /// The idempotency key that it stands under.
+    pub claim: Option<ClaimScope>,
 }
 
 /// What an attempt came to.

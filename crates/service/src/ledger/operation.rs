@@ -1,6 +1,8 @@
 //! Operations: what calls ask of the ledger, and what it answers.
 
-use super::{Amount, Candidate, Entry, Kept, Limits, Shortage, Spent};
+use std::sync::Arc;
+
+use super::{Amount, Candidate, Claim, Entry, Kept, Limits, Shortage, Spent};
 use crate::{
     id::{CallId, EntryId},
     money::Nanos,
@@ -23,11 +25,15 @@ pub struct Reserve {
     pub nanos_max: Option<i64>,
     /// The limits of the project that this call makes, where it may make one.
     pub creates: Option<Limits>,
+    /// The idempotency key that the call was sent with.
+    pub claim: Option<Claim>,
 }
 
 /// A reservation, as the call hears of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
+    /// The call: that of an earlier attempt under the same idempotency key, where there was one.
+    pub call: CallId,
     /// The candidates that it covers.
     pub kept: Vec<Kept>,
     /// What is held.
@@ -41,6 +47,12 @@ pub struct Grant {
 pub enum Reserved {
     /// It is held, durably.
     Granted(Grant),
+    /// This call runs already under the same idempotency key.
+    Running(CallId),
+    /// The call has its answer already under the same idempotency key.
+    Done(CallId),
+    /// The idempotency key was used for another request.
+    Conflict,
     /// Room is merely held by others: it may come.
     Wait,
     /// As many calls of the project run as may.
@@ -64,6 +76,8 @@ pub struct Settle {
     pub project: ProjectId,
     /// What it came to; `None` releases it, as nothing was spent.
     pub spent: Option<Spent>,
+    /// The answer, to keep for whoever sends the same idempotency key again.
+    pub answer: Option<Arc<[u8]>>,
 }
 
 /// The answer to [`Settle`].

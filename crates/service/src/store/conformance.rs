@@ -1,20 +1,22 @@
 //! What every store does, as plain functions: each takes a store, and panics where it breaks the contract. Each uses projects
 //! of its own, so that all can run on one store, and side by side.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 
-use super::{Store, WindowUsage};
+use super::{EntriesWanted, Store, WindowUsage};
 use crate::{
-    id::{CallId, EntryId},
+    id::{CallId, EntryId, KeyId},
+    key::{Key, Scope},
     ledger::{
-        Amount, Candidate, Clamp, Ended, Grant, Limit, Limits, Project, Reserve, Reserved, Settle, Settled, Spent, Unit,
+        Amount, Candidate, Claim, ClaimScope, Clamp, Ended, Grant, Limit, Limits, Project, Reserve, Reserved, Resolve,
+        Resolved, Settle, Settled, Spent, Unit,
     },
     money::Nanos,
     project::ProjectId,
     usage::Usage,
-    window::{PERIODS, Period},
+    window::{Moment, PERIODS, Period},
 };
 
 /// Every check.
@@ -33,6 +35,12 @@ pub async fn passes(store: &Arc<dyn Store>) {
     calls_at_a_time_are_limited(store).await;
     money_is_counted_to_the_nano_dollar(store).await;
     a_project_that_is_not_there_has_used_nothing(store).await;
+    a_claimed_call_runs_once_and_its_answer_is_kept(store).await;
+    a_claimed_call_that_failed_may_run_again(store).await;
+    what_a_claim_kept_is_forgotten_in_time(store).await;
+    of_callers_with_one_claim_one_is_granted(store).await;
+    keys_are_kept_and_revoked_once(store).await;
+    an_estimate_is_corrected_by_hand(store).await;
     the_counters_are_the_sums_of_the_entries(store).await;
 }
 
@@ -72,6 +80,7 @@ pub fn reserve(project: &ProjectId, candidates: Vec<Candidate>) -> Reserve {
         candidates,
         nanos_max: None,
         creates: None,
+        claim: None,
     }
 }
 
@@ -97,7 +106,7 @@ async fn granted(store: &dyn Store, reserve: &Reserve) -> Grant {
 }
 
 async fn settle(store: &dyn Store, reserve: &Reserve, spent: Option<Spent>) -> Settled {
-    let settle = Settle { id: reserve.id, project: reserve.project.clone(), spent };
+    let settle = Settle { id: reserve.id, project: reserve.project.clone(), spent, answer: None };
     store.settle(settle).await.expect("the store works")
 }
 
@@ -275,6 +284,130 @@ async fn a_project_that_is_not_there_has_used_nothing(store: &Arc<dyn Store>) {
     granted(&**store, &call).await;
     let project = store.project(nobody).await.expect("the store works").expect("made by use");
     assert_eq!((project.limits, project.created_by_use), (made, true));
+}
+
+/// A call under an idempotency key.
+fn claimed(project: &ProjectId, key: &str, request: u8, kept_for: Duration) -> Reserve {
+    let scope = ClaimScope::of(project, "test", key);
+    let claim = Some(Claim { scope, fingerprint: [request; 32], kept_for });
+    Reserve { claim, ..reserve(project, vec![candidate(10, 10)]) }
+}
+
+fn scope(reserve: &Reserve) -> ClaimScope {
+    reserve.claim.as_ref().expect("a claimed call").scope
+}
+
+async fn finish(store: &dyn Store, reserve: &Reserve, ended: Ended, answer: &[u8]) -> Settled {
+    let spent = Some(Spent { ended, ..spent(5, 5) });
+    let settle = Settle { id: reserve.id, project: reserve.project.clone(), spent, answer: Some(answer.into()) };
+    store.settle(settle).await.expect("the store works")
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+async fn a_claimed_call_runs_once_and_its_answer_is_kept(store: &Arc<dyn Store>) {
+    let project = project(&**store, "claimed", Some(1_000)).await;
+    let first = claimed(&project, "k", 1, HOUR);
+    let again = || claimed(&project, "k", 1, HOUR);
+    assert_eq!(granted(&**store, &first).await.call, first.call);
+    assert_eq!(granted(&**store, &first).await.call, first.call, "the same operation sent again");
+    assert_eq!(store.reserve(again()).await, Ok(Reserved::Running(first.call)));
+    assert_eq!(store.reserve(claimed(&project, "k", 2, HOUR)).await, Ok(Reserved::Conflict));
+    assert_eq!(store.answer(scope(&first)).await, Ok(None));
+    finish(&**store, &first, Ended::Complete, b"the answer").await;
+    assert_eq!(store.reserve(again()).await, Ok(Reserved::Done(first.call)));
+    assert_eq!(store.reserve(claimed(&project, "k", 2, HOUR)).await, Ok(Reserved::Conflict));
+    assert_eq!(store.answer(scope(&first)).await, Ok(Some(b"the answer".to_vec())));
+    let used = usage(&**store, &project, Period::Day).await;
+    assert_eq!((used.spent, used.held), (tokens(10), Amount::ZERO));
+    let elsewhere = claimed(&with_limits(&**store, "claimed-2", Limits::default()).await, "k", 2, HOUR);
+    assert_eq!(granted(&**store, &elsewhere).await.call, elsewhere.call, "a key is of its project");
+}
+
+async fn a_claimed_call_that_failed_may_run_again(store: &Arc<dyn Store>) {
+    let project = project(&**store, "claimed-failed", None).await;
+    let first = claimed(&project, "k", 1, HOUR);
+    granted(&**store, &first).await;
+    finish(&**store, &first, Ended::Failed, b"half an answer").await;
+    assert_eq!(store.answer(scope(&first)).await, Ok(None), "only a whole answer is kept");
+    assert_eq!(store.reserve(claimed(&project, "k", 2, HOUR)).await, Ok(Reserved::Conflict));
+    let second = claimed(&project, "k", 1, HOUR);
+    assert_eq!(granted(&**store, &second).await.call, first.call, "attempts are of one call");
+    settle(&**store, &second, None).await;
+    let third = claimed(&project, "k", 1, HOUR);
+    granted(&**store, &third).await;
+    assert_eq!(finish(&**store, &first, Ended::Complete, b"late").await, Settled::Already);
+    assert_eq!(store.reserve(claimed(&project, "k", 1, HOUR)).await, Ok(Reserved::Running(first.call)));
+    finish(&**store, &third, Ended::Complete, b"at last").await;
+    assert_eq!(store.answer(scope(&third)).await, Ok(Some(b"at last".to_vec())));
+    let wanted = EntriesWanted { project: Some(project), count_max: 9, ..EntriesWanted::default() };
+    let entries = store.entries(wanted).await.expect("the store works");
+    assert_eq!(
+        entries.iter().map(|entry| (entry.id, entry.call)).collect::<Vec<_>>(),
+        [(third.id, first.call), (first.id, first.call)]
+    );
+}
+
+async fn what_a_claim_kept_is_forgotten_in_time(store: &Arc<dyn Store>) {
+    let project = project(&**store, "claimed-forgotten", None).await;
+    let (short, long) = (claimed(&project, "short", 1, Duration::ZERO), claimed(&project, "long", 1, HOUR));
+    for call in [&short, &long] {
+        granted(&**store, call).await;
+        finish(&**store, call, Ended::Complete, b"kept").await;
+    }
+    // Its time is over, whether it is forgotten yet or not.
+    let anew = claimed(&project, "short", 2, Duration::ZERO);
+    assert_eq!(granted(&**store, &anew).await.call, anew.call);
+    assert_eq!(store.answer(scope(&short)).await, Ok(None), "what an earlier call had left");
+    finish(&**store, &anew, Ended::Complete, b"kept").await;
+    while store.forget_expired().await.expect("the store works") > 0 {}
+    assert_eq!(store.answer(scope(&short)).await, Ok(None));
+    assert_eq!(store.answer(scope(&long)).await, Ok(Some(b"kept".to_vec())));
+}
+
+async fn of_callers_with_one_claim_one_is_granted(store: &Arc<dyn Store>) {
+    let project = project(&**store, "claimed-at-once", None).await;
+    let calls = (0..50).map(|_| store.reserve(claimed(&project, "k", 1, HOUR)));
+    let outcomes = join_all(calls).await;
+    let granted = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reserved::Granted(_)))).count();
+    let running = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reserved::Running(_)))).count();
+    assert_eq!((granted, running), (1, 49));
+}
+
+async fn keys_are_kept_and_revoked_once(store: &Arc<dyn Store>) {
+    let project = project(&**store, "keyed", None).await;
+    let before = store.directory(None).await.expect("the store works").expect("a directory");
+    assert_eq!(store.directory(Some(before.version)).await, Ok(None), "nothing has changed");
+    let (key, _) = Key::new("ci".to_owned(), Scope::Project(project.clone()), Moment(1), Some(Moment(2)));
+    store.add_key(key.clone()).await.expect("the store works");
+    store.add_key(key.clone()).await.expect("sent again, it changes nothing");
+    let after = store.directory(Some(before.version)).await.expect("the store works").expect("it has changed");
+    assert_eq!((after.key(key.hash), after.is_open()), (Some(&key), false));
+    assert!(after.project(&project).is_some());
+    let revoked = Key { revoked_at: Some(Moment(3)), ..key.clone() };
+    for at in [3, 4] {
+        assert_eq!(store.revoke_key(key.id, Moment(at)).await, Ok(Some(revoked.clone())), "only once");
+    }
+    let last = store.directory(Some(after.version)).await.expect("the store works").expect("it has changed");
+    assert_eq!(last.key(key.hash), Some(&revoked));
+    assert_eq!(store.revoke_key(KeyId::new(), Moment(5)).await, Ok(None));
+}
+
+async fn an_estimate_is_corrected_by_hand(store: &Arc<dyn Store>) {
+    let project = project(&**store, "corrected", None).await;
+    let (estimated, exact) = (reserve(&project, vec![candidate(50, 50)]), reserve(&project, vec![candidate(50, 50)]));
+    for (call, is_exact) in [(&estimated, false), (&exact, true)] {
+        granted(&**store, call).await;
+        settle(&**store, call, Some(Spent { exact: is_exact, ..spent(40, 40) })).await;
+    }
+    let correct = |id| store.resolve(Resolve { id, input_tokens: 30, output_tokens: 1, cost: Nanos(7) });
+    let Ok(Resolved::Corrected(entry)) = correct(estimated.id).await else { panic!("not corrected") };
+    assert_eq!((entry.spent.amount(), entry.spent.exact), (Amount { tokens: 31, nanos: 7 }, false));
+    assert_eq!(correct(exact.id).await, Ok(Resolved::Exact));
+    assert_eq!(correct(EntryId::new()).await, Ok(Resolved::NoEntry));
+    assert_eq!(usage(&**store, &project, Period::Week).await.spent, Amount { tokens: 111, nanos: 87 });
+    let wanted = EntriesWanted { project: Some(project), estimated: true, count_max: 9 };
+    assert_eq!(store.entries(wanted).await.expect("the store works"), [*entry]);
 }
 
 async fn the_counters_are_the_sums_of_the_entries(store: &Arc<dyn Store>) {

@@ -9,7 +9,9 @@ use crate::{
     directory::Directory,
     id::KeyId,
     key::Key,
-    ledger::{Amount, Entry, Limits, ModelUsage, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
+    ledger::{
+        Amount, ClaimScope, Entry, Limits, ModelUsage, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled,
+    },
     project::ProjectId,
     window::{Day, Moment, Period},
 };
@@ -26,6 +28,12 @@ pub trait Store: Send + Sync {
     /// Closes a reservation: with an entry, or as released. When this returns it is durable. Sending the same operation again
     /// changes nothing.
     fn settle(&self, settle: Settle) -> BoxFuture<'_, Result<Settled, StoreError>>;
+
+    /// The answer that is kept under an idempotency key.
+    fn answer(&self, scope: ClaimScope) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
+
+    /// Forgets some of the idempotency keys whose time is over, with their answers; how many.
+    fn forget_expired(&self) -> BoxFuture<'_, Result<usize, StoreError>>;
 
     /// What a project has used in the window of this length that is now. A project that is not there has used nothing.
     fn usage(&self, project: ProjectId, period: Period) -> BoxFuture<'_, Result<WindowUsage, StoreError>>;

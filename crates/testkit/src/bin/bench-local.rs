@@ -97,6 +97,6 @@ fn p50_and_max(times: &mut [Duration]) -> (Duration, Duration) {
 
 /// Tests keep to one thread; what is measured is what `serve` does.
 fn as_served() -> Settings {
-    let defaults = Config::from_settings(Settings::default()).expect("the defaults are in range");
+    let defaults = Config::from_settings(&Settings::default()).expect("the defaults are in range");
     Settings { local_batch_threads: Some(defaults.local.batch_threads), ..Settings::default() }
 }

@@ -24,11 +24,12 @@ use crate::{
     directory::Directory,
     id::KeyId,
     key::Key,
-    ledger::{Entry, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
+    ledger::{ClaimScope, Entry, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
     project::ProjectId,
     window::{Moment, Period},
 };
 
+mod claims;
 mod keys;
 mod open;
 mod read;
@@ -149,6 +150,14 @@ impl Store for Sqlite {
 
     fn settle(&self, settle: Settle) -> BoxFuture<'_, Result<Settled, StoreError>> {
         Box::pin(self.ask(|reply| Job::Settle(settle, reply)))
+    }
+
+    fn answer(&self, scope: ClaimScope) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(self.read(move |db| claims::answer(db, scope)))
+    }
+
+    fn forget_expired(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(self.ask(Job::ForgetExpired))
     }
 
     fn usage(&self, project: ProjectId, period: Period) -> BoxFuture<'_, Result<WindowUsage, StoreError>> {

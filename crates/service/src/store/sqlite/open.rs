@@ -85,6 +85,8 @@ pub(super) fn writer(path: &Path, power_loss_safe: bool, clock: &Arc<Clock>) -> 
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", if power_loss_safe { "full" } else { "normal" })?;
+        // What is deleted is overwritten: answers are not to stay in the file.
+        connection.pragma_update(None, "secure_delete", true)?;
         // Another thread checkpoints.
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.set_prepared_statement_cache_capacity(64);
@@ -115,6 +117,9 @@ fn recover(writer: &mut Writer) -> rusqlite::Result<()> {
     let mut books = Books::new(epoch, now, 0);
     for reservation in rows::reservations(&transaction)? {
         rows::load_account(&transaction, &mut books, &reservation.project, reservation.day)?;
+        if let Some(scope) = reservation.claim {
+            rows::load_claim(&transaction, &mut books, scope)?;
+        }
         books.open(reservation);
     }
     let charged = books.recover(|of| of < epoch);

@@ -2,16 +2,26 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::claims;
 use crate::{
     id::{CallId, EntryId},
     ledger::{
-        Amount, Books, Changes, Clamp, Counter, Ended, Entry, Limit, Limits, Project, Reservation, SettledBy, Spent,
+        Amount, Books, Changes, ClaimScope, Clamp, Counter, Ended, Entry, Limit, Limits, Project, Reservation,
+        SettledBy, Spent,
     },
     money::Nanos,
     project::ProjectId,
     usage::Usage,
     window::{Day, Moment, PERIODS, Period},
 };
+
+/// Loads what an idempotency key stands for, unless it is.
+pub(super) fn load_claim(db: &Connection, books: &mut Books, scope: ClaimScope) -> Result<()> {
+    if !books.knows_claim(scope) {
+        books.load_claim(scope, claims::claim(db, scope)?);
+    }
+    Ok(())
+}
 
 /// Loads an account and the windows of a day, unless they are.
 pub(super) fn load_account(db: &Connection, books: &mut Books, id: &ProjectId, day: Day) -> Result<()> {
@@ -108,6 +118,7 @@ fn read_reservation(row: &Row<'_>) -> Result<Reservation> {
         model: row.get(7)?,
         input_tokens: row.get(8)?,
         reserved_at: Moment(row.get(9)?),
+        claim: row.get::<_, Option<[u8; 32]>>(10)?.map(ClaimScope::from_bytes),
     })
 }
 
@@ -167,11 +178,12 @@ pub(super) fn save(db: &Connection, changes: &Changes) -> Result<()> {
             params![project.as_str(), *period as i64, start.0, spent.tokens, spent.nanos, held.tokens, held.nanos];
         db.prepare_cached(sql)?.execute(row)?;
     }
+    claims::save(db, changes)?;
     add_usage(db, changes)
 }
 
 fn insert_reservation(db: &Connection, reservation: &Reservation) -> Result<()> {
-    let sql = "insert into reservation values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let sql = "insert into reservation values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     db.prepare_cached(sql)?.execute(params![
         reservation.id.as_bytes(),
         reservation.call.as_bytes(),
@@ -183,6 +195,7 @@ fn insert_reservation(db: &Connection, reservation: &Reservation) -> Result<()> 
         reservation.model,
         reservation.input_tokens,
         reservation.reserved_at.0,
+        reservation.claim.as_ref().map(ClaimScope::as_bytes),
     ])?;
     Ok(())
 }

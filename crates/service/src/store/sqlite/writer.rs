@@ -11,7 +11,7 @@ use std::sync::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{keys, open::Clock, rows};
+use super::{claims, keys, open::Clock, rows};
 use crate::{
     id::{EntryId, KeyId},
     key::Key,
@@ -38,6 +38,7 @@ pub(super) enum Job {
     SetProject(Project, Reply<()>),
     AddKey(Key, Reply<()>),
     RevokeKey(KeyId, Moment, Reply<Option<Key>>),
+    ForgetExpired(Reply<usize>),
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -47,6 +48,7 @@ enum Outcome {
     Settled(Settled),
     Resolved(Resolved),
     Key(Option<Key>),
+    Count(usize),
     Done,
 }
 
@@ -121,10 +123,17 @@ impl Writer {
         match job {
             Job::Reserve(reserve, _) => {
                 self.load(&reserve.project, self.books.now.day())?;
+                if let Some(claim) = &reserve.claim {
+                    rows::load_claim(&self.connection, &mut self.books, claim.scope)?;
+                }
                 Ok(Outcome::Reserved(self.books.reserve(reserve)))
             }
             Job::Settle(settle, _) => {
-                let day = self.books.reservation(settle.id).map(|open| open.day);
+                let open = self.books.reservation(settle.id).map(|open| (open.day, open.claim));
+                let day = open.map(|(day, _)| day);
+                if let Some(scope) = open.and_then(|(_, claim)| claim) {
+                    rows::load_claim(&self.connection, &mut self.books, scope)?;
+                }
                 let recovered = if day.is_none() { self.recovered(settle.id)? } else { None };
                 if let Some(day) = day.or(recovered.as_ref().map(|entry| entry.day)) {
                     self.load(&settle.project, day)?;
@@ -141,6 +150,7 @@ impl Writer {
                 }
                 Ok(Outcome::Resolved(self.books.resolve(resolve, entry)))
             }
+            Job::ForgetExpired(_) => Ok(Outcome::Count(claims::forget_expired(&self.connection, self.books.now)?)),
             Job::AddKey(key, _) => {
                 keys::insert(&self.connection, key)?;
                 Ok(Outcome::Done)
@@ -184,6 +194,7 @@ impl Job {
             (Self::Resolve(_, reply), Outcome::Resolved(resolved)) => drop(reply.send(Ok(resolved))),
             (Self::SetProject(_, reply) | Self::AddKey(_, reply), Outcome::Done) => drop(reply.send(Ok(()))),
             (Self::RevokeKey(.., reply), Outcome::Key(key)) => drop(reply.send(Ok(key))),
+            (Self::ForgetExpired(reply), Outcome::Count(count)) => drop(reply.send(Ok(count))),
             _ => unreachable!("an operation is answered in kind"),
         }
     }
@@ -195,6 +206,7 @@ impl Job {
             Self::Resolve(_, reply) => drop(reply.send(Err(error))),
             Self::SetProject(_, reply) | Self::AddKey(_, reply) => drop(reply.send(Err(error))),
             Self::RevokeKey(.., reply) => drop(reply.send(Err(error))),
+            Self::ForgetExpired(reply) => drop(reply.send(Err(error))),
         }
     }
 }
