@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     backend::Backend,
-    call::{Feeds, Lines},
+    call::{Feeds, Lines, Rates},
     config::Limits,
     directory::Directory,
     ledger::{self, Limit},
@@ -32,6 +32,7 @@ pub struct App {
     prices: PriceTable,
     lines: Arc<Lines>,
     feeds: Feeds,
+    rates: Rates,
     open_reservations: OpenReservations,
     tasks: TaskTracker,
     draining: CancellationToken,
@@ -57,6 +58,7 @@ impl App {
             prices: PriceTable::default(),
             lines: Arc::default(),
             feeds: Feeds::default(),
+            rates: Rates::default(),
             open_reservations: OpenReservations::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -112,6 +114,11 @@ impl App {
     /// Running calls that others may listen to.
     pub(crate) fn feeds(&self) -> &Feeds {
         &self.feeds
+    }
+
+    /// How fast projects may call.
+    pub(crate) fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     /// How many calls have a place in the books that is not settled yet.

@@ -13,6 +13,8 @@ use crate::{
 pub struct Directory {
     /// The store's count of changes, by which it knows whether there is anything new.
     pub version: i64,
+    /// How many processes serve from this store: each lets its share of a project's pace through.
+    pub replicas: u32,
     keys: BTreeMap<KeyHash, Key>,
     projects: BTreeMap<ProjectId, Project>,
 }
@@ -22,6 +24,7 @@ impl Directory {
     pub fn new(version: i64, keys: impl IntoIterator<Item = Key>, projects: impl IntoIterator<Item = Project>) -> Self {
         Self {
             version,
+            replicas: 1,
             keys: keys.into_iter().map(|key| (key.hash, key)).collect(),
             projects: projects.into_iter().map(|project| (project.id.clone(), project)).collect(),
         }

@@ -173,3 +173,50 @@ async fn whoever_leaves_at_once_leaves_nothing_held() {
         assert!(begun.elapsed() < BOUND, "something stays held");
     }
 }
+
+#[tokio::test]
+async fn calls_that_come_too_fast_are_told_exactly_when_to_come() {
+    let server = TestServer::start().await;
+    let id = ProjectId::parse("paced").expect("a name");
+    let limits = Limits { requests_per_minute: Some(30), ..Limits::default() };
+    let project = Project { id: id.clone(), limits, created_by_use: false };
+    server.app().store().set_project(project).await.expect("the store works");
+    until("the limit is known", || server.app().directory().project(&id).is_some()).await;
+    // The embedded model may take the better part of a minute for thirty calls: what is refused is not asked for an answer.
+    let unknown = json!({"prompt": "Hello", "project_id": "paced", "model": "claude-none"});
+    let mut refused = None;
+    for _ in 0..40 {
+        let answer = server.caller().complete(unknown.clone()).await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let answer = refused.expect("a call was one too many");
+    let error = answer.error().error;
+    assert_eq!((error.code, error.retryable), (ErrorCode::RateLimited, true));
+    let wait = error.retry_after.expect("when to come");
+    assert!(wait > 0.0 && wait <= 2.0, "30 a minute is one in two seconds: {wait}");
+    tokio::time::sleep(std::time::Duration::from_secs_f64(wait)).await;
+    assert_ne!(server.caller().complete(unknown).await.status, 429, "who obeys is let in");
+    assert_eq!(server.caller().complete(call("another", 2)).await.status, 200);
+}
+
+#[tokio::test]
+async fn more_calls_than_may_run_wait_a_little_and_are_then_turned_away() {
+    let server = TestServer::start_with(Settings { budget_wait: Some(0.3), ..Settings::default() }).await;
+    let id = ProjectId::parse("narrow").expect("a name");
+    let limits = Limits { calls_max: Some(1), ..Limits::default() };
+    let project = Project { id, limits, created_by_use: false };
+    server.app().store().set_project(project).await.expect("the store works");
+    let mut running = server.caller().stream(call("narrow", 200)).await;
+    running.first_delta().await;
+    let begun = Instant::now();
+    let error = server.caller().complete(call("narrow", 2)).await.error().error;
+    assert_eq!((error.code, error.retry_after), (ErrorCode::Overloaded, Some(1.0)));
+    assert!(error.message.contains("1 calls running at a time"), "{}", error.message);
+    assert!(begun.elapsed().as_millis() >= 300, "it has waited for its turn");
+    drop(running);
+    until("the call has ended", || server.app().open_reservations().count() == 0).await;
+    assert_eq!(server.caller().complete(call("narrow", 2)).await.status, 200);
+}

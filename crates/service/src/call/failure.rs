@@ -28,6 +28,22 @@ pub enum CallFailure {
         /// When that was so.
         now: Moment,
     },
+    /// Too many calls of the project have begun in too short a time.
+    RateLimited {
+        /// Whose pace.
+        project: ProjectId,
+        /// How many may begin in a minute.
+        per_minute: u32,
+        /// When the next may.
+        retry_after: Duration,
+    },
+    /// As many calls of the project run as may at a time.
+    CallsMax {
+        /// How many that is.
+        calls_max: u32,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
     /// Running calls of the project hold what the call would take; it may come free.
     BudgetHeld {
         /// When it is worth trying again.
@@ -82,6 +98,8 @@ impl CallFailure {
             Self::Invalid { .. } => "invalid",
             Self::Overloaded { .. } => "overloaded",
             Self::BudgetExceeded { .. } => "budget",
+            Self::RateLimited { .. } => "rate",
+            Self::CallsMax { .. } => "calls",
             Self::BudgetHeld { .. } => "held",
             Self::Conflict | Self::AnswerNotKept => "key",
             Self::NoProject { .. } => "project",

@@ -18,6 +18,7 @@ mod dispatch;
 mod failure;
 mod feed;
 mod line;
+mod rate;
 mod relay;
 mod reserve;
 mod route;
@@ -28,6 +29,7 @@ pub use failure::CallFailure;
 use feed::Feed;
 pub use feed::{Feeds, Update, Updates};
 pub use line::Lines;
+pub use rate::Rates;
 use reserve::Held;
 
 /// Who calls, as authentication found out.
@@ -81,6 +83,7 @@ pub fn start(app: &Arc<App>, caller: Caller, request: Request) -> Updates {
 async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> Result<CompleteResponse, CallFailure> {
     let deadline = Instant::now() + request.timeout;
     let waiting = relay::Interrupts { app, feed, announced: None, timeout: request.timeout, deadline };
+    rate::admit(app, &caller.project)?;
     let routed = route::candidates(app, &request)?;
     let reservation = match waiting.or(reserve::or_answer(app, &caller, &request, &routed, feed)).await? {
         Held::Now(reservation) => reservation,

@@ -148,49 +148,58 @@ enum Granted {
 
 async fn grant(app: &App, reserve: &Reserve) -> Result<Granted, CallFailure> {
     let until = Instant::now() + app.limits().budget_wait;
-    if !app.lines().has_waiting(&reserve.project)
-        && let Some(answered) = once(app, reserve).await
-    {
-        return answered;
+    // Who comes first is served first, so that those who stand in line already are not asked past.
+    let mut waits_for = CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER };
+    if !app.lines().has_waiting(&reserve.project) {
+        match once(app, reserve).await? {
+            Once::Answered(granted) => return Ok(granted),
+            Once::Wait(why) => waits_for = why,
+        }
     }
     let place = app.lines().join(&reserve.project);
-    let held = CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER };
-    let Some(head) = place.head(until).await else { return Err(held) };
+    let Some(head) = place.head(until).await else { return Err(waits_for) };
     loop {
-        if let Some(answered) = once(app, reserve).await {
-            return answered;
+        match once(app, reserve).await? {
+            Once::Answered(granted) => return Ok(granted),
+            Once::Wait(why) => waits_for = why,
         }
         if tokio::time::timeout_at(until, head.room()).await.is_err() {
-            return Err(held);
+            return Err(waits_for);
         }
     }
 }
 
-/// One attempt; `None` when room may come.
-async fn once(app: &App, reserve: &Reserve) -> Option<Result<Granted, CallFailure>> {
+/// What one attempt gives, where it is not refused.
+enum Once {
+    Answered(Granted),
+    /// Room may come; until then, this is why not.
+    Wait(CallFailure),
+}
+
+async fn once(app: &App, reserve: &Reserve) -> Result<Once, CallFailure> {
     let mut unanswered = Unanswered { app, reserve: Some(reserve) };
-    let reserved = match app.store().reserve(reserve.clone()).await {
-        Ok(reserved) => reserved,
-        Err(error) => {
-            tracing::error!(%error, "a call was refused, as its hold could not be written");
-            return Some(Err(CallFailure::LedgerDown));
-        }
-    };
+    let reserved = app.store().reserve(reserve.clone()).await.map_err(|error| {
+        tracing::error!(%error, "a call was refused, as its hold could not be written");
+        CallFailure::LedgerDown
+    })?;
     unanswered.reserve = None;
-    let refused = match reserved {
-        Reserved::Granted(grant) => return Some(Ok(Granted::Now(grant))),
-        Reserved::Running(call) => return Some(Ok(Granted::Running(call))),
-        Reserved::Done(_) => return Some(Ok(Granted::Done)),
-        Reserved::Conflict => CallFailure::Conflict,
-        Reserved::Wait | Reserved::CallsMax(_) => return None,
-        Reserved::Exceeded(shortage, now) => {
-            CallFailure::BudgetExceeded { project: reserve.project.clone(), shortage: Box::new(shortage), now }
+    let project = || reserve.project.clone();
+    match reserved {
+        Reserved::Granted(grant) => Ok(Once::Answered(Granted::Now(grant))),
+        Reserved::Running(call) => Ok(Once::Answered(Granted::Running(call))),
+        Reserved::Done(_) => Ok(Once::Answered(Granted::Done)),
+        Reserved::Wait => Ok(Once::Wait(CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER })),
+        Reserved::CallsMax(calls_max) => {
+            Ok(Once::Wait(CallFailure::CallsMax { calls_max, retry_after: LINE_RETRY_AFTER }))
         }
-        Reserved::NoProject => CallFailure::NoProject { project: reserve.project.clone() },
-        Reserved::TooManyProjects => CallFailure::TooManyProjects,
-        Reserved::EpochDead => CallFailure::LedgerDown,
-    };
-    Some(Err(refused))
+        Reserved::Conflict => Err(CallFailure::Conflict),
+        Reserved::Exceeded(shortage, now) => {
+            Err(CallFailure::BudgetExceeded { project: project(), shortage: Box::new(shortage), now })
+        }
+        Reserved::NoProject => Err(CallFailure::NoProject { project: project() }),
+        Reserved::TooManyProjects => Err(CallFailure::TooManyProjects),
+        Reserved::EpochDead => Err(CallFailure::LedgerDown),
+    }
 }
 
 /// A hold that was asked for and whose outcome is not known: the store failed, or the caller went away meanwhile. It may stand,

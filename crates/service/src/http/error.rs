@@ -138,6 +138,23 @@ impl From<CallFailure> for ApiError {
                 ..Self::new(ErrorCode::Overloaded, "every place in the queue is taken; try again after the time given")
             },
             CallFailure::BudgetExceeded { project, shortage, now } => budget::exceeded(&project, &shortage, now),
+            CallFailure::RateLimited { project, per_minute, retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(
+                    ErrorCode::RateLimited,
+                    format!(
+                        "project {} may begin {per_minute} calls a minute; wait for the time given",
+                        project.as_str()
+                    ),
+                )
+            },
+            CallFailure::CallsMax { calls_max, retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(
+                    ErrorCode::Overloaded,
+                    format!("the project may have {calls_max} calls running at a time; try again once one has ended"),
+                )
+            },
             CallFailure::BudgetHeld { retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(
