@@ -67,7 +67,8 @@ async fn pairs(store: Arc<dyn Store>, project: ProjectId, end: Instant) -> Vec<D
         let call = reserve(&project, vec![candidate(100, 400)]);
         let reserved = store.reserve(call.clone()).await.expect("the store works");
         assert!(matches!(reserved, Reserved::Granted(_)));
-        let settle = Settle { id: call.id, project: project.clone(), spent: Some(spent(100, 50)), answer: None };
+        let settle =
+            Settle { id: call.id, project: project.clone(), spent: Some(spent(100, 50)), claim: None, answer: None };
         store.settle(settle).await.expect("the store works");
         took.push(begun.elapsed());
     }
@@ -85,7 +86,8 @@ async fn entries() {
             let batch = (0..1_000).map(|_| async {
                 let call = reserve(&id, vec![candidate(100, 400)]);
                 store.reserve(call.clone()).await.expect("the store works");
-                let settle = Settle { id: call.id, project: id.clone(), spent: Some(spent(100, 50)), answer: None };
+                let settle =
+                    Settle { id: call.id, project: id.clone(), spent: Some(spent(100, 50)), claim: None, answer: None };
                 store.settle(settle).await.expect("the store works")
             });
             total += futures_util::future::join_all(batch).await.len();

@@ -19,9 +19,11 @@ use claude_code_api_service::{
     operator, serve,
     store::{
         Store,
+        postgres::{self, Postgres},
         sqlite::{Options, Sqlite},
     },
 };
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -44,7 +46,7 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
         )
     })?;
     let address = listeners.address()?;
-    let store = store(&config)?;
+    let store = store(&config).await?;
     let is_open = store.directory(None).await?.unwrap_or_default().is_open();
     ensure!(
         !(is_open && config.listen.is_reached_by_others()),
@@ -97,7 +99,10 @@ fn show_banner(address: SocketAddr, backend: BackendName, is_open: bool) -> io::
     writeln!(out, "Read on: http://{address}/docs")
 }
 
-fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    if let Some(url) = &config.database_url {
+        return Ok(Arc::new(Postgres::open(url.expose_secret(), postgres::Options::default()).await?));
+    }
     let power_loss_safe = config.durability == Durability::PowerLoss;
     Ok(Arc::new(Sqlite::open(&config.data_dir, Options { power_loss_safe, ..Options::default() })?))
 }

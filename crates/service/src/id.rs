@@ -28,6 +28,16 @@ macro_rules! id {
                 Self(Uuid::from_bytes(bytes))
             }
 
+            /// The id as databases keep it that have a type for it.
+            pub fn as_uuid(&self) -> &Uuid {
+                &self.0
+            }
+
+            /// Reads what [`Self::as_uuid`] gives.
+            pub fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
             /// Reads what `Display` writes.
             pub fn parse(text: &str) -> Option<Self> {
                 Uuid::try_parse(text.strip_prefix($prefix)?).ok().map(Self)

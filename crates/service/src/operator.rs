@@ -17,6 +17,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
@@ -27,6 +28,7 @@ use crate::{
     http,
     store::{
         Store, StoreError,
+        postgres::{self, Postgres},
         sqlite::{Options, Sqlite},
     },
 };
@@ -112,16 +114,17 @@ pub enum OperatorError {
 }
 
 impl Operator {
-    /// The operator of what is kept in this folder.
+    /// The operator of what is kept in this database, else in this folder.
     ///
     /// # Errors
     /// The folder is in use by something that opens no door, or cannot be written to.
-    pub async fn of(folder: &Path) -> Result<Self, OperatorError> {
+    pub async fn of(folder: &Path, database_url: Option<&SecretString>) -> Result<Self, OperatorError> {
         let path = socket(folder);
-        if UnixStream::connect(&path).await.is_ok() {
-            return Ok(Self(Way::Door(path)));
-        }
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder, Options::default())?);
+        let store: Arc<dyn Store> = match database_url {
+            Some(url) => Arc::new(Postgres::open(url.expose_secret(), postgres::Options::default()).await?),
+            None if UnixStream::connect(&path).await.is_ok() => return Ok(Self(Way::Door(path))),
+            None => Arc::new(Sqlite::open(folder, Options::default())?),
+        };
         let limits = Config::from_settings(&Settings::default())?.limits;
         Ok(Self(Way::Here(http::operator_router(App::open(Vec::new(), store, limits).await?))))
     }

@@ -8,6 +8,7 @@
 mod answer;
 mod caller;
 mod log;
+mod postgres;
 mod program;
 mod raw;
 mod server;
@@ -17,6 +18,7 @@ mod wait;
 
 pub use answer::Answer;
 pub use caller::{Caller, json_of, send};
+pub use postgres::PostgresServer;
 pub use program::{Ended, Program, model_file, run};
 pub use raw::Raw;
 pub use server::TestServer;

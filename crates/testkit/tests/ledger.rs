@@ -16,10 +16,12 @@ use claude_code_api_service::{
     store::{
         Store, StoreError, conformance,
         conformance::{candidate, reserve, spent},
+        postgres::{self, Postgres},
         sqlite::{Options, Sqlite},
     },
     window::{Moment, PERIODS, Period},
 };
+use claude_code_api_testkit::PostgresServer;
 use proptest::{collection::vec, prelude::*};
 use tempfile::TempDir;
 
@@ -38,6 +40,14 @@ fn new_years_eve() -> Arc<AtomicI64> {
 async fn sqlite_passes() {
     let folder = TempDir::new().expect("a folder");
     conformance::passes(&open(folder.path(), &new_years_eve())).await;
+}
+
+#[tokio::test]
+async fn postgres_passes() {
+    let server = PostgresServer::start();
+    let store: Arc<dyn Store> =
+        Arc::new(Postgres::open(&server.database(), postgres::Options::default()).await.expect("the store opens"));
+    conformance::passes(&store).await;
 }
 
 #[tokio::test]
@@ -67,7 +77,8 @@ async fn what_a_dead_process_held_is_charged_at_its_worst_case_and_corrected_onc
         let usage = store.usage(project.clone(), period).await.expect("usage");
         assert_eq!((usage.spent, usage.held), (Amount::ZERO, Amount::ZERO), "{period:?}");
     }
-    let truth = Settle { id: call.id, project: project.clone(), spent: Some(spent(100, 20)), answer: None };
+    let truth =
+        Settle { id: call.id, project: project.clone(), spent: Some(spent(100, 20)), claim: None, answer: None };
     assert_eq!(store.settle(truth.clone()).await, Ok(Settled::Corrected));
     assert_eq!(store.settle(truth).await, Ok(Settled::Already));
     assert_eq!(store.usage(project, Period::Week).await.expect("usage").spent, Amount { tokens: 120, nanos: 120 });
@@ -136,7 +147,13 @@ impl World {
             Step::Release { which } => self.settle(which, None).await,
             Step::SettleAgain { which } if !self.closed.is_empty() => {
                 let call = self.closed[which % self.closed.len()].clone();
-                let settle = Settle { id: call.id, project: call.project, spent: Some(spent(999, 999)), answer: None };
+                let settle = Settle {
+                    id: call.id,
+                    project: call.project,
+                    spent: Some(spent(999, 999)),
+                    claim: None,
+                    answer: None,
+                };
                 assert_eq!(self.store().settle(settle).await, Ok(Settled::Already));
             }
             Step::SettleAgain { .. } => {}
@@ -176,7 +193,7 @@ impl World {
         let (call, held) = self.open.swap_remove(which % self.open.len());
         let spent = percent.map(|percent| spent(held.tokens.cast_unsigned() * percent / 100, 0));
         self.spent += spent.as_ref().map_or(0, |spent| spent.amount().tokens);
-        let settle = Settle { id: call.id, project: call.project.clone(), spent, answer: None };
+        let settle = Settle { id: call.id, project: call.project.clone(), spent, claim: None, answer: None };
         assert_eq!(self.store().settle(settle).await, Ok(Settled::Closed(Amount::ZERO)));
         self.closed.push(call);
     }

@@ -7,6 +7,7 @@ use claude_code_api_service::{
     config::data_dir_default,
     operator::{Method, Operator, OperatorError},
 };
+use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::Runtime;
 
@@ -24,6 +25,15 @@ pub(crate) struct Folder {
     /// Data folder of the service [default: ~/.local/share/claude-code-api]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_DATA_DIR", value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
+    /// Database of the service, where it keeps its ledger in one: `postgres://user:password@host/database`
+    #[arg(
+        long,
+        env = "CLAUDE_CODE_API_SERVER_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        global = true
+    )]
+    database_url: Option<SecretString>,
     /// Print the answer as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -33,7 +43,7 @@ impl Folder {
     fn open(self) -> anyhow::Result<Service> {
         let folder = self.data_dir.unwrap_or_else(data_dir_default);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let operator = runtime.block_on(Operator::of(&folder))?;
+        let operator = runtime.block_on(Operator::of(&folder, self.database_url.as_ref()))?;
         Ok(Service { runtime, operator, json: self.json })
     }
 }

@@ -82,7 +82,7 @@ pub fn start(app: &Arc<App>, caller: Caller, request: Request) -> Updates {
 /// One call on one screen. Steps 3 to 6 of 7; decoding comes before it, responding after it.
 async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> Result<CompleteResponse, CallFailure> {
     let deadline = Instant::now() + request.timeout;
-    let waiting = relay::Interrupts { app, feed, announced: None, timeout: request.timeout, deadline };
+    let waiting = relay::Interrupts { app, feed, announced: None, epoch: None, timeout: request.timeout, deadline };
     rate::admit(app, &caller.project)?;
     let routed = route::candidates(app, &request)?;
     let reservation = match waiting.or(reserve::or_answer(app, &caller, &request, &routed, feed)).await? {
@@ -91,7 +91,8 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
     };
     tracing::Span::current().record("id", tracing::field::display(reservation.call));
     let announced = request.claim.as_ref().map(|_| app.feeds().announce(reservation.call, feed));
-    let running = relay::Interrupts { announced: announced.as_ref(), ..waiting };
+    let epoch = Some(reservation.grant.epoch);
+    let running = relay::Interrupts { announced: announced.as_ref(), epoch, ..waiting };
     let mut seen = relay::Seen::default();
     let answer = async {
         let events = dispatch::first_that_answers(&routed, &request, &reservation, &mut seen).await?;

@@ -89,12 +89,14 @@ pub(super) struct Interrupts<'a> {
     pub(super) feed: &'a Feed,
     /// A call that its caller may come back to.
     pub(super) announced: Option<&'a Announced<'a>>,
+    /// The process that holds for the call, once something is held.
+    pub(super) epoch: Option<i64>,
     pub(super) timeout: Duration,
     pub(super) deadline: Instant,
 }
 
 impl Interrupts<'_> {
-    /// Waits for `step`, but not past the deadline, a forced shutdown, or the reader's departure. A step that is cut off is
+    /// Waits for `step`, but not past the deadline, a forced shutdown, the reader's departure, or the loss of its hold. A step that is cut off is
     /// dropped, and that cancels it.
     pub(super) async fn or<T>(&self, step: impl Future<Output = Result<T, CallFailure>>) -> Result<T, CallFailure> {
         tokio::select! {
@@ -103,6 +105,14 @@ impl Interrupts<'_> {
             () = self.abandoned() => Err(CallFailure::Abandoned),
             () = tokio::time::sleep_until(self.deadline) => Err(CallFailure::DeadlinePassed { timeout: self.timeout }),
             () = self.app.cut_off() => Err(CallFailure::ShuttingDown),
+            () = self.fenced() => Err(CallFailure::LedgerDown),
+        }
+    }
+
+    async fn fenced(&self) {
+        match self.epoch {
+            Some(epoch) => self.app.store().fenced(epoch).await,
+            None => std::future::pending().await,
         }
     }
 

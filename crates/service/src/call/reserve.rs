@@ -12,7 +12,7 @@ use super::{CallFailure, Caller, Request, bound, claim, feed::Feed, route::Route
 use crate::{
     app::{App, OpenReservation},
     id::{CallId, EntryId},
-    ledger::{Candidate, Grant, Reserve, Reserved, Settle},
+    ledger::{Candidate, ClaimScope, Grant, Reserve, Reserved, Settle},
     project::ProjectId,
 };
 
@@ -22,8 +22,8 @@ pub(super) struct Reservation<'a> {
     is_open: bool,
     pub(super) id: EntryId,
     pub(super) call: CallId,
-    /// Whether it stands under an idempotency key.
-    pub(super) is_claimed: bool,
+    /// The idempotency key that it stands under.
+    pub(super) claim: Option<ClaimScope>,
     pub(super) project: ProjectId,
     pub(super) grant: Grant,
     /// The bound on the input that is part of it, in tokens.
@@ -119,7 +119,7 @@ async fn hold<'a>(app: &'a App, caller: &Caller, request: &Request, routed: &Rou
         is_open: true,
         id,
         call: grant.call,
-        is_claimed: request.claim.is_some(),
+        claim: request.claim.as_ref().map(|claim| claim.scope),
         project,
         grant,
         input_tokens,
@@ -212,7 +212,8 @@ struct Unanswered<'a> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(reserve) = self.reserve {
-            let release = Settle { id: reserve.id, project: reserve.project.clone(), spent: None, answer: None };
+            let claim = reserve.claim.as_ref().map(|claim| claim.scope);
+            let release = Settle { id: reserve.id, project: reserve.project.clone(), spent: None, claim, answer: None };
             super::settle::until_done(self.app, release);
         }
     }

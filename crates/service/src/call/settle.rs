@@ -33,10 +33,9 @@ pub(super) async fn close(
         let spent = spent.clone().expect("a complete answer has a final usage");
         response(&reservation, routed, spent, stop_reason, seen)
     });
-    let kept = response.as_ref().ok().filter(|_| reservation.is_claimed).and_then(claim::kept);
+    let answer = response.as_ref().ok().filter(|_| reservation.claim.is_some()).and_then(claim::kept);
     reservation.close();
-    let settle = Settle { id: reservation.id, project: reservation.project.clone(), spent, answer: kept };
-    record(app, settle).await?;
+    record(app, Settle { answer, ..settle(&reservation, spent) }).await?;
     response
 }
 
@@ -119,7 +118,12 @@ fn worst_case(reservation: &Reservation<'_>, seen: &Seen, ended: Ended) -> Spent
 
 /// The charge for a call that can no longer say what became of it.
 pub(super) fn in_full(reservation: &Reservation<'_>) -> Settle {
-    Settle { id: reservation.id, project: reservation.project.clone(), spent: Some(held(reservation)), answer: None }
+    settle(reservation, Some(held(reservation)))
+}
+
+fn settle(reservation: &Reservation<'_>, spent: Option<Spent>) -> Settle {
+    let Reservation { id, claim, .. } = *reservation;
+    Settle { id, project: reservation.project.clone(), spent, claim, answer: None }
 }
 
 fn held(reservation: &Reservation<'_>) -> Spent {
@@ -153,6 +157,10 @@ async fn record(app: &App, settle: Settle) -> Result<(), CallFailure> {
                 "a call came to more than was held for it; the bound on its input is wrong"
             );
             Ok(())
+        }
+        Ok(Settled::Superseded) => {
+            tracing::warn!(entry = %settle.id, "a call that was taken for dead has ended, and runs again elsewhere");
+            Err(CallFailure::LedgerDown)
         }
         Ok(_) => Ok(()),
         Err(error) => {

@@ -94,6 +94,20 @@ impl Layers<'_> {
         value
     }
 
+    /// A setting of our own that is told as "set", and never shown.
+    pub(super) fn secret_setting(
+        &mut self,
+        name: &'static str,
+        given: Option<SecretString>,
+        file: Option<SecretString>,
+    ) -> Option<SecretString> {
+        let value = self.pick_optional(name, given, file);
+        if let Some(told) = self.in_force.last_mut() {
+            told.value = if value.is_some() { "set".to_owned() } else { "not set".to_owned() };
+        }
+        value
+    }
+
     /// A variable that others than us have named. Read only where there is a command line: a test has an environment of its own.
     #[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
     pub(super) fn environment(&self, variable: &str) -> Option<String> {

@@ -80,6 +80,8 @@ pub struct Config {
     pub listen: Listen,
     /// Folder for what the service keeps.
     pub data_dir: PathBuf,
+    /// The database that the ledger is in; `None`: a file in the data folder.
+    pub database_url: Option<SecretString>,
     /// What answers calls.
     pub backend: BackendName,
     /// What the service takes.
@@ -182,6 +184,7 @@ impl Layers<'_> {
         let config = Config {
             listen,
             data_dir: self.pick("data_dir", given.data_dir.clone(), file.data_dir.clone(), data_dir_default),
+            database_url: self.secret_setting("database_url", given.database_url.clone(), file.database_url.clone()),
             backend: self.pick("backend", given.backend, file.backend, || backend_default),
             limits: self.limits(given, file)?,
             anthropic: Anthropic {

@@ -16,6 +16,10 @@ pub struct Settings {
     /// Folder for what the service keeps, created when missing [default: ~/.local/share/claude-code-api]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// PostgreSQL database to keep the ledger in, `postgres://user:password@host/database`, from which any number of processes
+    /// may serve [default: a file in the data folder]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<SecretString>,
     /// What answers calls [default: anthropic where a key is set, else local, the embedded model]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_BACKEND", value_enum)]
     pub backend: Option<BackendName>,

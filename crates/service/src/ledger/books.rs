@@ -159,7 +159,7 @@ impl Books {
                 self.create(&reserve.project, limits);
                 let call = self.claim(reserve);
                 self.hold(reserve, call, day, &kept, held);
-                Reserved::Granted(Grant { call, kept, held, reserved_at: self.now })
+                Reserved::Granted(Grant { call, epoch: self.epoch, kept, held, reserved_at: self.now })
             }
         }
     }
@@ -195,15 +195,22 @@ impl Books {
         self.changes.claims.insert(claimed.scope, claimed);
     }
 
-    /// The attempt under an idempotency key has ended.
-    fn end_claim(&mut self, reservation: &Reservation, spent: Option<&Spent>, answer: Option<Arc<[u8]>>) {
-        let Some(scope) = reservation.claim else { return };
-        let claimed = self.claims.get(&scope).expect("loaded by the store").clone();
-        let Some(mut claimed) = claimed.filter(|claimed| claimed.entry == reservation.id) else { return };
+    /// The attempt under an idempotency key has ended; false when the key stands for another attempt by now.
+    fn end_claim(
+        &mut self,
+        id: EntryId,
+        scope: Option<ClaimScope>,
+        spent: Option<&Spent>,
+        answer: Option<Arc<[u8]>>,
+    ) -> bool {
+        let Some(scope) = scope else { return true };
+        let claimed = self.claims.get(&scope).cloned().flatten();
+        let Some(mut claimed) = claimed.filter(|claimed| claimed.entry == id) else { return false };
         let is_done = spent.is_some_and(|spent| spent.ended == Ended::Complete);
         claimed.end(if is_done { ClaimState::Done } else { ClaimState::Aborted }, self.now);
         self.put_claim(claimed);
         self.changes.answers.extend(answer.filter(|_| is_done).map(|answer| (scope, answer)));
+        true
     }
 
     /// The same operation sent again, as its outcome was not known: the hold stands.
@@ -215,7 +222,7 @@ impl Books {
         let Admission::Fits(kept, _) = room.admit(&reserve.candidates) else {
             unreachable!("these candidates were held");
         };
-        Grant { call: open.call, kept, held: open.held, reserved_at: open.reserved_at }
+        Grant { call: open.call, epoch: open.epoch, kept, held: open.held, reserved_at: open.reserved_at }
     }
 
     fn create(&mut self, project: &ProjectId, limits: Limits) {
@@ -253,16 +260,29 @@ impl Books {
     /// changes nothing, except that the truth corrects a charge of recovery, once.
     pub fn settle(&mut self, settle: &Settle) -> Settled {
         if let Some(reservation) = self.reservations.remove(&settle.id) {
-            self.end_claim(&reservation, settle.spent.as_ref(), settle.answer.clone());
+            self.end_claim(settle.id, reservation.claim, settle.spent.as_ref(), settle.answer.clone());
             return Settled::Closed(self.close(reservation, settle.spent.clone(), SettledBy::Call));
         }
         match self.recovered.remove(&settle.id) {
-            Some(entry) if entry.settled_by == SettledBy::Recovery => {
-                self.correct(entry, settle.spent.clone());
-                Settled::Corrected
-            }
+            Some(entry) if entry.settled_by == SettledBy::Recovery => self.settle_late(entry, settle),
             _ => Settled::Already,
         }
+    }
+
+    /// A call that was taken for dead, and is not: the truth replaces the charge, and the call has its answer after all, unless it
+    /// runs again by now.
+    fn settle_late(&mut self, entry: Entry, settle: &Settle) -> Settled {
+        let mut spent = settle.spent.clone();
+        if self.end_claim(settle.id, settle.claim, spent.as_ref(), settle.answer.clone()) {
+            self.correct(entry, spent);
+            return Settled::Corrected;
+        }
+        // At most one attempt under a key is complete.
+        if let Some(spent) = &mut spent {
+            spent.ended = Ended::Aborted;
+        }
+        self.correct(entry, spent);
+        Settled::Superseded
     }
 
     /// Charges every loaded reservation of a dead epoch at its worst case.
@@ -272,7 +292,7 @@ impl Books {
         for id in &dead {
             let reservation = self.reservations.remove(id).expect("collected above");
             let spent = worst_case(&reservation);
-            self.end_claim(&reservation, None, None);
+            self.end_claim(*id, reservation.claim, None, None);
             self.close(reservation, Some(spent), SettledBy::Recovery);
         }
         dead.len()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Amount, Candidate, Claim, Entry, Kept, Limits, Shortage, Spent};
+use super::{Amount, Candidate, Claim, ClaimScope, Entry, Kept, Limits, Shortage, Spent};
 use crate::{
     id::{CallId, EntryId},
     money::Nanos,
@@ -34,6 +34,8 @@ pub struct Reserve {
 pub struct Grant {
     /// The call: that of an earlier attempt under the same idempotency key, where there was one.
     pub call: CallId,
+    /// The process that holds it, as the store numbers them.
+    pub epoch: i64,
     /// The candidates that it covers.
     pub kept: Vec<Kept>,
     /// What is held.
@@ -76,6 +78,8 @@ pub struct Settle {
     pub project: ProjectId,
     /// What it came to; `None` releases it, as nothing was spent.
     pub spent: Option<Spent>,
+    /// The idempotency key that the call was sent with.
+    pub claim: Option<ClaimScope>,
     /// The answer, to keep for whoever sends the same idempotency key again.
     pub answer: Option<Arc<[u8]>>,
 }
@@ -87,6 +91,8 @@ pub enum Settled {
     Closed(Amount),
     /// It had been charged at the worst case by recovery, and is corrected now.
     Corrected,
+    /// As corrected; but another attempt has the call's idempotency key meanwhile, so that the answer is not this one's to give.
+    Superseded,
     /// It was closed before: by the same operation, sent again.
     Already,
 }

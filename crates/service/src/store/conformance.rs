@@ -106,7 +106,8 @@ async fn granted(store: &dyn Store, reserve: &Reserve) -> Grant {
 }
 
 async fn settle(store: &dyn Store, reserve: &Reserve, spent: Option<Spent>) -> Settled {
-    let settle = Settle { id: reserve.id, project: reserve.project.clone(), spent, answer: None };
+    let claim = reserve.claim.as_ref().map(|claim| claim.scope);
+    let settle = Settle { id: reserve.id, project: reserve.project.clone(), spent, claim, answer: None };
     store.settle(settle).await.expect("the store works")
 }
 
@@ -299,7 +300,8 @@ fn scope(reserve: &Reserve) -> ClaimScope {
 
 async fn finish(store: &dyn Store, reserve: &Reserve, ended: Ended, answer: &[u8]) -> Settled {
     let spent = Some(Spent { ended, ..spent(5, 5) });
-    let settle = Settle { id: reserve.id, project: reserve.project.clone(), spent, answer: Some(answer.into()) };
+    let (claim, answer) = (Some(scope(reserve)), Some(answer.into()));
+    let settle = Settle { id: reserve.id, project: reserve.project.clone(), spent, claim, answer };
     store.settle(settle).await.expect("the store works")
 }
 

@@ -17,7 +17,13 @@ use crate::{
 };
 
 pub mod conformance;
+mod jobs;
+pub mod postgres;
 pub mod sqlite;
+mod verify;
+
+/// The most projects that use may make.
+const CREATED_BY_USE_MAX: usize = 1_000;
 
 /// A place that keeps the ledger. Implementations pass [`conformance`].
 pub trait Store: Send + Sync {
@@ -64,6 +70,13 @@ pub trait Store: Send + Sync {
 
     /// Recomputes every counter from the entries and the reservations.
     fn verify(&self) -> BoxFuture<'_, Result<Verified, StoreError>>;
+
+    /// Ends when this process is no longer the one of this number: it was taken for dead, and what it held is charged. A store that
+    /// one process has at a time never takes it for dead.
+    fn fenced(&self, epoch: i64) -> BoxFuture<'_, ()> {
+        let _ = epoch;
+        Box::pin(std::future::pending())
+    }
 
     /// Whether it can be reached, in a few words.
     fn health(&self) -> claude_code_api_wire::ServiceHealth;

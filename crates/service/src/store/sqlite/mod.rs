@@ -17,9 +17,11 @@ use std::{
 use claude_code_api_wire::{ServiceHealth, ServiceStatus};
 use futures_core::future::BoxFuture;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
 
-use super::{EntriesWanted, Store, StoreError, Verified, WindowUsage};
+use super::{
+    EntriesWanted, Store, StoreError, Verified, WindowUsage,
+    jobs::{Job, Jobs},
+};
 use crate::{
     directory::Directory,
     id::KeyId,
@@ -37,10 +39,6 @@ mod rows;
 mod writer;
 
 pub use open::Options;
-use writer::{Job, Reply};
-
-/// The most operations that may wait for the writer; more wait to be let in.
-const JOBS_WAITING_MAX: usize = 4_096;
 
 /// How often what was committed is brought to the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
@@ -48,7 +46,7 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// A ledger in a folder.
 pub struct Sqlite {
     /// `None` once this is being dropped.
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<Jobs>,
     writer: Option<JoinHandle<()>>,
     syncer: Option<(JoinHandle<()>, std::sync::mpsc::Sender<()>)>,
     reader: Arc<Mutex<Connection>>,
@@ -72,7 +70,7 @@ impl Sqlite {
         let directory_version = Arc::clone(&writer.directory_version);
         let reader = Arc::new(Mutex::new(open::reader(&path)?));
         let syncing = Connection::open(&path).map_err(open::unusable(&path))?;
-        let (jobs, waiting) = mpsc::channel(JOBS_WAITING_MAX);
+        let (jobs, waiting) = Jobs::new();
         let (stop, stopped) = std::sync::mpsc::channel();
         let failed = |error: std::io::Error| StoreError::Unusable(format!("cannot start a thread: {error}"));
         let writer =
@@ -90,11 +88,8 @@ impl Sqlite {
         })
     }
 
-    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let jobs = self.jobs.as_ref().expect("taken only by drop");
-        jobs.send(job(reply)).await.map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+    fn jobs(&self) -> &Jobs {
+        self.jobs.as_ref().expect("taken only by drop")
     }
 
     /// Reads beside the writer, on a thread that may wait.
@@ -145,11 +140,11 @@ impl Drop for Sqlite {
 
 impl Store for Sqlite {
     fn reserve(&self, reserve: Reserve) -> BoxFuture<'_, Result<Reserved, StoreError>> {
-        Box::pin(self.ask(|reply| Job::Reserve(reserve, reply)))
+        Box::pin(self.jobs().ask(|reply| Job::Reserve(reserve, reply)))
     }
 
     fn settle(&self, settle: Settle) -> BoxFuture<'_, Result<Settled, StoreError>> {
-        Box::pin(self.ask(|reply| Job::Settle(settle, reply)))
+        Box::pin(self.jobs().ask(|reply| Job::Settle(settle, reply)))
     }
 
     fn answer(&self, scope: ClaimScope) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
@@ -157,7 +152,7 @@ impl Store for Sqlite {
     }
 
     fn forget_expired(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
-        Box::pin(self.ask(Job::ForgetExpired))
+        Box::pin(self.jobs().ask(Job::ForgetExpired))
     }
 
     fn usage(&self, project: ProjectId, period: Period) -> BoxFuture<'_, Result<WindowUsage, StoreError>> {
@@ -174,15 +169,15 @@ impl Store for Sqlite {
     }
 
     fn set_project(&self, project: Project) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.ask(|reply| Job::SetProject(project, reply)))
+        Box::pin(self.jobs().ask(|reply| Job::SetProject(project, reply)))
     }
 
     fn add_key(&self, key: Key) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.ask(|reply| Job::AddKey(key, reply)))
+        Box::pin(self.jobs().ask(|reply| Job::AddKey(key, reply)))
     }
 
     fn revoke_key(&self, id: KeyId, at: Moment) -> BoxFuture<'_, Result<Option<Key>, StoreError>> {
-        Box::pin(self.ask(move |reply| Job::RevokeKey(id, at, reply)))
+        Box::pin(self.jobs().ask(move |reply| Job::RevokeKey(id, at, reply)))
     }
 
     fn directory(&self, since: Option<i64>) -> BoxFuture<'_, Result<Option<Directory>, StoreError>> {
@@ -195,7 +190,7 @@ impl Store for Sqlite {
     }
 
     fn resolve(&self, resolve: Resolve) -> BoxFuture<'_, Result<Resolved, StoreError>> {
-        Box::pin(self.ask(|reply| Job::Resolve(resolve, reply)))
+        Box::pin(self.jobs().ask(|reply| Job::Resolve(resolve, reply)))
     }
 
     fn entries(&self, wanted: EntriesWanted) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
@@ -207,7 +202,7 @@ impl Store for Sqlite {
     }
 
     fn health(&self) -> ServiceHealth {
-        let closed = self.jobs.as_ref().is_none_or(mpsc::Sender::is_closed);
+        let closed = self.jobs.as_ref().is_none_or(Jobs::is_closed);
         let status = if closed { ServiceStatus::Down } else { ServiceStatus::Ok };
         let detail = "sqlite: commits survive the process at once, and a power failure after about a second".to_owned();
         ServiceHealth { status, detail: Some(detail) }

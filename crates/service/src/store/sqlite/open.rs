@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags};
@@ -48,6 +49,9 @@ impl Clock {
 /// What turns each version of the schema into the next one; the first makes it. A file knows how many it has seen.
 const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 
+/// How long to wait for a process that is about to end, or that is just starting another program.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Takes the folder for this process alone, for as long as the file is open.
 pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
     let unusable = |error: &dyn std::fmt::Display| {
@@ -59,7 +63,14 @@ pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
     fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
     let path = folder.join("ledger.lock");
     let file = File::options().create(true).truncate(false).write(true).open(path).map_err(|error| unusable(&error))?;
-    match file.try_lock() {
+    let begun = Instant::now();
+    let mut locked = file.try_lock();
+    while matches!(locked, Err(TryLockError::WouldBlock)) && begun.elapsed() < LOCK_PATIENCE {
+        #[expect(clippy::disallowed_methods, reason = "nothing runs yet that could be held up")]
+        std::thread::sleep(Duration::from_millis(20));
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
             "the data folder {} is in use by another claude-code-api; stop that one, or choose another folder with --data-dir",

@@ -1,15 +1,13 @@
 //! What is read beside the writer: usage, projects, and the proof that the counters are the sums of the entries.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, Result, params};
 
 use super::rows;
 use crate::{
     ledger::{Amount, Entry, ModelUsage, Project},
     project::ProjectId,
-    store::{EntriesWanted, Verified, WindowUsage},
-    window::{Day, PERIODS, Period},
+    store::{EntriesWanted, Verified, WindowUsage, verify::Sums},
+    window::{Day, Period},
 };
 
 pub(super) fn usage(db: &Connection, id: &ProjectId, period: Period, day: Day) -> Result<WindowUsage> {
@@ -48,84 +46,39 @@ pub(super) fn entries(db: &Connection, wanted: &EntriesWanted) -> Result<Vec<Ent
     db.prepare_cached(sql)?.query_map(named, rows::read_entry)?.collect()
 }
 
-type Window = (String, i64, i32);
-
-/// One window's sums: as its counter says, and as its rows say.
-#[derive(Default)]
-struct Compared {
-    counter: [Amount; 2],
-    rows: [Amount; 2],
-    usage: Amount,
-}
-
 pub(super) fn verify(db: &Connection) -> Result<Verified> {
     let snapshot = db.unchecked_transaction()?;
-    let mut windows: BTreeMap<Window, Compared> = BTreeMap::new();
-    let entries = add_rows(&snapshot, "entry", &mut windows, |compared| &mut compared.rows[0])?;
-    let reservations = add_rows(&snapshot, "reservation", &mut windows, |compared| &mut compared.rows[1])?;
+    let mut sums = Sums::default();
+    let by_day =
+        "select project, day, count(*), sum(input_tokens + output_tokens), sum(cost_nanos) from entry group by 1, 2";
+    let entries = count_days(&snapshot, by_day, |project, day, sum| sums.entries(project, day, sum))?;
+    let by_day = "select project, day, count(*), sum(held_tokens), sum(held_nanos) from reservation group by 1, 2";
+    let reservations = count_days(&snapshot, by_day, |project, day, sum| sums.reservations(project, day, sum))?;
     let mut counters = snapshot.prepare("select * from counter")?;
     let mut counters = counters.query([])?;
     while let Some(row) = counters.next()? {
-        let key = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let amount = |at| Ok::<_, rusqlite::Error>(Amount { tokens: row.get(at)?, nanos: row.get(at + 1)? });
-        windows.entry(key).or_default().counter = [amount(3)?, amount(5)?];
+        sums.counter(row.get(0)?, row.get(1)?, row.get(2)?, rows::amount(row, 3)?, rows::amount(row, 5)?);
     }
-    let sums =
+    let by_window =
         "select project, period, start, sum(input_tokens + output_tokens), sum(cost_nanos) from usage group by 1, 2, 3";
-    let mut usage = snapshot.prepare(sums)?;
+    let mut usage = snapshot.prepare(by_window)?;
     let mut usage = usage.query([])?;
     while let Some(row) = usage.next()? {
-        let key = (row.get(0)?, row.get(1)?, row.get(2)?);
-        windows.entry(key).or_default().usage = Amount { tokens: row.get(3)?, nanos: row.get(4)? };
+        sums.by_model(row.get(0)?, row.get(1)?, row.get(2)?, rows::amount(row, 3)?);
     }
-    let differences = windows.iter().flat_map(|(window, compared)| differences(window, compared)).collect();
     let sum = "select coalesce(sum(input_tokens + output_tokens), 0), coalesce(sum(cost_nanos), 0) from entry";
-    let spent = snapshot.query_row(sum, [], |row| Ok(Amount { tokens: row.get(0)?, nanos: row.get(1)? }))?;
-    Ok(Verified { entries, spent, reservations, differences })
+    let spent = snapshot.query_row(sum, [], |row| rows::amount(row, 0))?;
+    Ok(Verified { entries, spent, reservations, differences: sums.differences() })
 }
 
-/// Adds up the rows of a table by day, and each day's sums to its windows.
-fn add_rows(
-    db: &Connection,
-    table: &str,
-    windows: &mut BTreeMap<Window, Compared>,
-    of: impl Fn(&mut Compared) -> &mut Amount,
-) -> Result<u64> {
-    let amount = match table {
-        "entry" => "sum(input_tokens + output_tokens), sum(cost_nanos)",
-        _ => "sum(held_tokens), sum(held_nanos)",
-    };
-    let mut statement =
-        db.prepare(&format!("select project, day, count(*), {amount} from {table} group by project, day"))?;
+/// Reads the sums of days, and counts what they are sums of.
+fn count_days(db: &Connection, sql: &str, mut add: impl FnMut(&str, Day, Amount)) -> Result<u64> {
+    let mut statement = db.prepare(sql)?;
     let mut days = statement.query([])?;
     let mut count = 0;
     while let Some(row) = days.next()? {
-        let (project, day): (String, Day) = (row.get(0)?, Day(row.get(1)?));
         count += row.get::<_, i64>(2)?.cast_unsigned();
-        for period in PERIODS {
-            let key = (project.clone(), period as i64, day.start_of(period).0);
-            *of(windows.entry(key).or_default()) += Amount { tokens: row.get(3)?, nanos: row.get(4)? };
-        }
+        add(row.get_ref(0)?.as_str()?, Day(row.get(1)?), rows::amount(row, 3)?);
     }
     Ok(count)
-}
-
-fn differences((project, period, start): &Window, compared: &Compared) -> Vec<String> {
-    let period = PERIODS.into_iter().find(|known| *known as i64 == *period).map_or("?", Period::as_str);
-    let since = Day(*start).begins_at().rfc3339();
-    let [spent, held] = compared.counter;
-    let pairs = [
-        ("spent", spent, "its entries", compared.rows[0]),
-        ("held", held, "its reservations", compared.rows[1]),
-        ("usage by model", compared.usage, "its entries", compared.rows[0]),
-    ];
-    let differing = pairs.into_iter().filter(|(_, counted, _, summed)| counted != summed);
-    differing
-        .map(|(what, counted, rows, summed)| {
-            format!(
-                "{project}, {period} from {since}: {what} is {} tokens and {} nano-dollars, {rows} say {} and {}",
-                counted.tokens, counted.nanos, summed.tokens, summed.nanos
-            )
-        })
-        .collect()
 }

@@ -52,7 +52,7 @@ pub(super) fn counter(db: &Connection, id: &ProjectId, period: Period, start: Da
     Ok(found.optional()?.unwrap_or_default())
 }
 
-fn amount(row: &Row<'_>, from: usize) -> Result<Amount> {
+pub(super) fn amount(row: &Row<'_>, from: usize) -> Result<Amount> {
     Ok(Amount { tokens: row.get(from)?, nanos: row.get(from + 1)? })
 }
 

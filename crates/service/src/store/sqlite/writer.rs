@@ -9,48 +9,22 @@ use std::sync::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{claims, keys, open::Clock, rows};
 use crate::{
-    id::{EntryId, KeyId},
-    key::Key,
-    ledger::{Books, Entry, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled, SettledBy},
+    id::EntryId,
+    ledger::{Books, Entry, SettledBy},
     project::ProjectId,
-    store::StoreError,
-    window::{Day, Moment},
+    store::{
+        CREATED_BY_USE_MAX, StoreError,
+        jobs::{GROUP_MAX, Job, Outcome},
+    },
+    window::Day,
 };
-
-/// The most operations in one commit.
-const GROUP_MAX: usize = 1_024;
-
-/// The most projects that use may make.
-const CREATED_BY_USE_MAX: usize = 1_000;
 
 /// Memory is forgotten when it holds more accounts than this.
 const ACCOUNTS_MAX: usize = 10_000;
-
-/// An operation that waits for its commit.
-pub(super) enum Job {
-    Reserve(Reserve, Reply<Reserved>),
-    Settle(Settle, Reply<Settled>),
-    Resolve(Resolve, Reply<Resolved>),
-    SetProject(Project, Reply<()>),
-    AddKey(Key, Reply<()>),
-    RevokeKey(KeyId, Moment, Reply<Option<Key>>),
-    ForgetExpired(Reply<usize>),
-}
-
-pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
-
-enum Outcome {
-    Reserved(Reserved),
-    Settled(Settled),
-    Resolved(Resolved),
-    Key(Option<Key>),
-    Count(usize),
-    Done,
-}
 
 pub(super) struct Writer {
     pub(super) connection: Connection,
@@ -129,9 +103,8 @@ impl Writer {
                 Ok(Outcome::Reserved(self.books.reserve(reserve)))
             }
             Job::Settle(settle, _) => {
-                let open = self.books.reservation(settle.id).map(|open| (open.day, open.claim));
-                let day = open.map(|(day, _)| day);
-                if let Some(scope) = open.and_then(|(_, claim)| claim) {
+                let day = self.books.reservation(settle.id).map(|open| open.day);
+                if let Some(scope) = settle.claim {
                     rows::load_claim(&self.connection, &mut self.books, scope)?;
                 }
                 let recovered = if day.is_none() { self.recovered(settle.id)? } else { None };
@@ -178,35 +151,5 @@ impl Writer {
 
     fn load(&mut self, project: &ProjectId, day: Day) -> rusqlite::Result<()> {
         rows::load_account(&self.connection, &mut self.books, project, day)
-    }
-}
-
-impl Job {
-    fn changes_the_directory(&self) -> bool {
-        matches!(self, Self::SetProject(..) | Self::AddKey(..) | Self::RevokeKey(..))
-    }
-
-    fn answer(self, outcome: Outcome) {
-        // Who asked may have gone; the books are right all the same.
-        match (self, outcome) {
-            (Self::Reserve(_, reply), Outcome::Reserved(reserved)) => drop(reply.send(Ok(reserved))),
-            (Self::Settle(_, reply), Outcome::Settled(settled)) => drop(reply.send(Ok(settled))),
-            (Self::Resolve(_, reply), Outcome::Resolved(resolved)) => drop(reply.send(Ok(resolved))),
-            (Self::SetProject(_, reply) | Self::AddKey(_, reply), Outcome::Done) => drop(reply.send(Ok(()))),
-            (Self::RevokeKey(.., reply), Outcome::Key(key)) => drop(reply.send(Ok(key))),
-            (Self::ForgetExpired(reply), Outcome::Count(count)) => drop(reply.send(Ok(count))),
-            _ => unreachable!("an operation is answered in kind"),
-        }
-    }
-
-    fn fail(self, error: StoreError) {
-        match self {
-            Self::Reserve(_, reply) => drop(reply.send(Err(error))),
-            Self::Settle(_, reply) => drop(reply.send(Err(error))),
-            Self::Resolve(_, reply) => drop(reply.send(Err(error))),
-            Self::SetProject(_, reply) | Self::AddKey(_, reply) => drop(reply.send(Err(error))),
-            Self::RevokeKey(.., reply) => drop(reply.send(Err(error))),
-            Self::ForgetExpired(reply) => drop(reply.send(Err(error))),
-        }
     }
 }

@@ -1,0 +1,99 @@
+//! Jobs: what waits for a store's writer, which commits together all that it finds waiting.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::StoreError;
+use crate::{
+    id::KeyId,
+    key::Key,
+    ledger::{Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
+    window::Moment,
+};
+
+/// The most operations that may wait; more wait to be let in.
+const WAITING_MAX: usize = 4_096;
+
+/// The most operations in one commit.
+pub(super) const GROUP_MAX: usize = 1_024;
+
+/// An operation that waits for its commit.
+pub(super) enum Job {
+    Reserve(Reserve, Reply<Reserved>),
+    Settle(Settle, Reply<Settled>),
+    Resolve(Resolve, Reply<Resolved>),
+    SetProject(Project, Reply<()>),
+    AddKey(Key, Reply<()>),
+    RevokeKey(KeyId, Moment, Reply<Option<Key>>),
+    ForgetExpired(Reply<usize>),
+}
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What came of an operation.
+pub(super) enum Outcome {
+    Reserved(Reserved),
+    Settled(Settled),
+    Resolved(Resolved),
+    Key(Option<Key>),
+    Count(usize),
+    Done,
+}
+
+/// Where jobs are handed in.
+#[derive(Clone)]
+pub(super) struct Jobs(mpsc::Sender<Job>);
+
+impl Jobs {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, waiting) = mpsc::channel(WAITING_MAX);
+        (Self(jobs), waiting)
+    }
+
+    /// Hands a job in, and waits for its outcome.
+    pub(super) async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(job(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Whether nobody works on jobs any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+impl Job {
+    /// Whether it is one step of a call, rather than management.
+    pub(super) fn is_of_a_call(&self) -> bool {
+        matches!(self, Self::Reserve(..) | Self::Settle(..))
+    }
+
+    /// Whether it changes a key or what a project may use.
+    pub(super) fn changes_the_directory(&self) -> bool {
+        matches!(self, Self::SetProject(..) | Self::AddKey(..) | Self::RevokeKey(..))
+    }
+
+    pub(super) fn answer(self, outcome: Outcome) {
+        // Who asked may have gone; the books are right all the same.
+        match (self, outcome) {
+            (Self::Reserve(_, reply), Outcome::Reserved(reserved)) => drop(reply.send(Ok(reserved))),
+            (Self::Settle(_, reply), Outcome::Settled(settled)) => drop(reply.send(Ok(settled))),
+            (Self::Resolve(_, reply), Outcome::Resolved(resolved)) => drop(reply.send(Ok(resolved))),
+            (Self::SetProject(_, reply) | Self::AddKey(_, reply), Outcome::Done) => drop(reply.send(Ok(()))),
+            (Self::RevokeKey(.., reply), Outcome::Key(key)) => drop(reply.send(Ok(key))),
+            (Self::ForgetExpired(reply), Outcome::Count(count)) => drop(reply.send(Ok(count))),
+            _ => unreachable!("an operation is answered in kind"),
+        }
+    }
+
+    pub(super) fn fail(self, error: StoreError) {
+        match self {
+            Self::Reserve(_, reply) => drop(reply.send(Err(error))),
+            Self::Settle(_, reply) => drop(reply.send(Err(error))),
+            Self::Resolve(_, reply) => drop(reply.send(Err(error))),
+            Self::SetProject(_, reply) | Self::AddKey(_, reply) => drop(reply.send(Err(error))),
+            Self::RevokeKey(.., reply) => drop(reply.send(Err(error))),
+            Self::ForgetExpired(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The ledger in a PostgreSQL database, from which any number of processes serve.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use claude_code_api_wire::{ServiceHealth, ServiceStatus};
+use futures_core::future::BoxFuture;
+use tokio::{sync::Mutex, task::JoinHandle};
+use tokio_postgres::Error;
+
+use super::{
+    EntriesWanted, Store, StoreError, Verified, WindowUsage,
+    jobs::{Job, Jobs},
+};
+use crate::{
+    directory::Directory,
+    id::KeyId,
+    key::Key,
+    ledger::{ClaimScope, Entry, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
+    project::ProjectId,
+    window::{Moment, Period},
+};
+
+mod connect;
+mod epoch;
+mod manage;
+mod migrate;
+mod read;
+mod rows;
+mod writer;
+
+use connect::{Connection, Connector, failed, reason};
+use epoch::{Epoch, Keeper};
+use writer::Writer;
+
+/// What there is to choose about a store in a database.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long a process may be silent before the others take it for dead.
+    pub ttl: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(10) }
+    }
+}
+
+/// A ledger in a database, as one process has it.
+pub struct Postgres {
+    /// `None` once this is being closed.
+    jobs: Option<Jobs>,
+    writer: Option<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
+    connector: Arc<Connector>,
+    reader: Mutex<Option<Arc<Connection>>>,
+    epoch: Arc<Epoch>,
+    is_up: Arc<AtomicBool>,
+}
+
+impl Postgres {
+    /// Connects, and makes what is missing in the database.
+    ///
+    /// # Errors
+    /// The URL is none, the database cannot be reached, or holds a ledger of a newer version.
+    pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
+        let connector = Arc::new(Connector::new(url)?);
+        let unusable = |error: Error| StoreError::Unusable(format!("cannot use the database: {}", reason(&error)));
+        let connection = connector.connect().await.map_err(unusable)?;
+        migrate::migrate(&connection).await?;
+        let (epoch, is_up) = (Arc::new(Epoch::new()), Arc::new(AtomicBool::new(true)));
+        let (jobs, waiting) = Jobs::new();
+        let writer = Writer::new(Arc::clone(&connector), Arc::clone(&epoch), Arc::clone(&is_up));
+        let keeper = Keeper { connector: Arc::clone(&connector), epoch: Arc::clone(&epoch), ttl: options.ttl };
+        #[expect(clippy::disallowed_methods, reason = "the store ends them")]
+        let (writer, keeper) = (tokio::spawn(writer.run(waiting)), tokio::spawn(keeper.run()));
+        let reader = Mutex::new(Some(Arc::new(connection)));
+        Ok(Self { jobs: Some(jobs), writer: Some(writer), keeper, connector, reader, epoch, is_up })
+    }
+
+    fn jobs(&self) -> &Jobs {
+        self.jobs.as_ref().expect("taken only by drop")
+    }
+
+    /// The connection that reads, which many share.
+    async fn reader(&self) -> Result<Arc<Connection>, Error> {
+        let mut reader = self.reader.lock().await;
+        if let Some(live) = reader.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(Arc::clone(live));
+        }
+        let connection = Arc::new(self.connector.connect().await?);
+        *reader = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    async fn read<T>(&self, read: impl AsyncFnOnce(&Connection) -> Result<T, Error>) -> Result<T, StoreError> {
+        let connection = self.reader().await.map_err(|error| failed(&error))?;
+        read(&connection).await.map_err(|error| failed(&error))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.keeper.abort();
+        // The writer ends by itself when nobody can ask it any more.
+        drop(self.jobs.take());
+        drop(self.writer.take());
+    }
+}
+
+impl Store for Postgres {
+    fn reserve(&self, reserve: Reserve) -> BoxFuture<'_, Result<Reserved, StoreError>> {
+        Box::pin(self.jobs().ask(|reply| Job::Reserve(reserve, reply)))
+    }
+
+    fn settle(&self, settle: Settle) -> BoxFuture<'_, Result<Settled, StoreError>> {
+        Box::pin(self.jobs().ask(|reply| Job::Settle(settle, reply)))
+    }
+
+    fn answer(&self, scope: ClaimScope) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(self.read(async move |db| read::answer(db, scope).await))
+    }
+
+    fn forget_expired(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(self.jobs().ask(Job::ForgetExpired))
+    }
+
+    fn usage(&self, project: ProjectId, period: Period) -> BoxFuture<'_, Result<WindowUsage, StoreError>> {
+        Box::pin(self.read(async move |db| read::usage(db, &project, period).await))
+    }
+
+    fn project(&self, project: ProjectId) -> BoxFuture<'_, Result<Option<Project>, StoreError>> {
+        Box::pin(self.read(async move |db| read::project(db, &project).await))
+    }
+
+    fn projects(&self) -> BoxFuture<'_, Result<Vec<Project>, StoreError>> {
+        Box::pin(self.read(async |db| read::projects(db).await))
+    }
+
+    fn set_project(&self, project: Project) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.jobs().ask(|reply| Job::SetProject(project, reply)))
+    }
+
+    fn add_key(&self, key: Key) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.jobs().ask(|reply| Job::AddKey(key, reply)))
+    }
+
+    fn revoke_key(&self, id: KeyId, at: Moment) -> BoxFuture<'_, Result<Option<Key>, StoreError>> {
+        Box::pin(self.jobs().ask(move |reply| Job::RevokeKey(id, at, reply)))
+    }
+
+    fn directory(&self, since: Option<i64>) -> BoxFuture<'_, Result<Option<Directory>, StoreError>> {
+        Box::pin(self.read(async move |db| read::directory(db, since).await))
+    }
+
+    fn resolve(&self, resolve: Resolve) -> BoxFuture<'_, Result<Resolved, StoreError>> {
+        Box::pin(self.jobs().ask(|reply| Job::Resolve(resolve, reply)))
+    }
+
+    fn entries(&self, wanted: EntriesWanted) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
+        Box::pin(self.read(async move |db| read::entries(db, &wanted).await))
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Verified, StoreError>> {
+        Box::pin(async {
+            let connection = self.connector.connect().await.map_err(|error| failed(&error))?;
+            read::verify(&connection).await.map_err(|error| failed(&error))
+        })
+    }
+
+    fn fenced(&self, epoch: i64) -> BoxFuture<'_, ()> {
+        Box::pin(self.epoch.fenced(epoch))
+    }
+
+    fn health(&self) -> ServiceHealth {
+        let is_up = self.is_up.load(Ordering::Relaxed) && !self.jobs().is_closed();
+        let (status, detail) = if is_up {
+            (ServiceStatus::Ok, "postgresql: commits are as durable as the database makes them")
+        } else {
+            (
+                ServiceStatus::Down,
+                "postgresql: the database could not be reached when it was last asked; calls are refused",
+            )
+        };
+        ServiceHealth { status, detail: Some(detail.to_owned()) }
+    }
+}

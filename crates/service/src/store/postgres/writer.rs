@@ -1,0 +1,351 @@
+//! The writer: one task with a connection of its own, that commits together all operations that wait.
+//!
+//! A group locks the epoch of this process and then the rows of its projects, in the order of their names: so no other replica
+//! decides on them meanwhile. What it then loads is decided on in memory, by [`Books`], and written as sets.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+use tokio_postgres::{Error, error::SqlState};
+use uuid::Uuid;
+
+use super::{
+    connect::{Connection, Connector, Params, failed, reason},
+    epoch::Epoch,
+    manage, rows,
+};
+use crate::{
+    ledger::{Books, ClaimScope, Reserve, Settle, SettledBy},
+    project::ProjectId,
+    store::{
+        CREATED_BY_USE_MAX, StoreError,
+        jobs::{GROUP_MAX, Job, Outcome},
+    },
+    window::{Day, Moment, PERIODS},
+};
+
+/// How long a group may take; after that the connection counts as broken.
+const GROUP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a group is tried again that another replica was in the way of.
+const TRIES_MAX: u32 = 10;
+
+const LOCK_EPOCH: &str = "select dead_at is null from epoch where id = $1 for share";
+pub(super) const LOCK_PROJECTS: &str = "select * from project where id = any($1) order by id for update";
+const NOW: &str = "select now_ms()";
+const RESERVATIONS: &str = "select * from reservation where id = any($1)";
+pub(super) const CLAIMS: &str = "select * from claim where scope = any($1)";
+const ENTRIES: &str = "select * from entry where id = any($1)";
+const CALLS: &str = "select project, count(*) from reservation where project = any($1) group by project";
+const CREATED: &str = "select count(*) from project where created_by_use";
+/// Who makes a project is alone in that: a row that is not there cannot be locked.
+const LOCK_CREATION: &str = "select pg_advisory_xact_lock(7239118423550146)";
+const COUNTERS: &str =
+    "select counter.* from counter join unnest($1::text[], $2::int[], $3::int[]) as wanted (project, period, start)
+     using (project, period, start)";
+
+/// What is sent without waiting for answers, so that it has to be prepared.
+const SENT_AT_ONCE: [&str; 5] = [LOCK_EPOCH, LOCK_PROJECTS, NOW, RESERVATIONS, CLAIMS];
+
+/// Why a group was not committed.
+pub(super) enum Failure {
+    /// The database said no, or nothing.
+    Database(Error),
+    /// This process was taken for dead.
+    Dead(i64),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+pub(super) struct Writer {
+    connector: Arc<Connector>,
+    connection: Option<Connection>,
+    epoch: Arc<Epoch>,
+    /// Whether the database did what it was last asked for.
+    is_up: Arc<AtomicBool>,
+}
+
+impl Writer {
+    pub(super) fn new(connector: Arc<Connector>, epoch: Arc<Epoch>, is_up: Arc<AtomicBool>) -> Self {
+        Self { connector, connection: None, epoch, is_up }
+    }
+
+    /// Works until every sender is gone.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut waiting = Vec::with_capacity(GROUP_MAX);
+        while jobs.recv_many(&mut waiting, GROUP_MAX).await > 0 {
+            while !waiting.is_empty() {
+                // Calls in a row are one group; what manages stands alone.
+                let calls = waiting.iter().take_while(|job| job.is_of_a_call()).count();
+                let group: Vec<Job> = waiting.drain(..calls.max(1)).collect();
+                self.settle_group(group).await;
+            }
+        }
+        if let Some(connection) = self.live().await.ok().filter(|_| self.epoch.current().is_some()) {
+            self.epoch.end(&connection).await;
+        }
+    }
+
+    async fn settle_group(&mut self, group: Vec<Job>) {
+        let committed = self.commit(&group).await;
+        self.is_up.store(committed.is_ok(), Ordering::Relaxed);
+        match committed {
+            Ok(outcomes) => group.into_iter().zip(outcomes).for_each(|(job, outcome)| job.answer(outcome)),
+            Err(error) => {
+                tracing::error!(%error, operations = group.len(), "the ledger could not be written");
+                for job in group {
+                    job.fail(error.clone());
+                }
+            }
+        }
+    }
+
+    /// Commits a group. Every operation can be sent again, so that one whose outcome is not known is.
+    async fn commit(&mut self, group: &[Job]) -> Result<Vec<Outcome>, StoreError> {
+        let mut reconnected = false;
+        for tries in 1.. {
+            let connection = self.live().await.map_err(|error| failed(&error))?;
+            let tried = tokio::time::timeout(GROUP_TIMEOUT, self.attempt(&connection, group)).await;
+            let Ok(tried) = tried else {
+                return Err(StoreError::Failed(format!("no answer within {} s", GROUP_TIMEOUT.as_secs())));
+            };
+            let failure = match tried {
+                Ok(outcomes) => {
+                    self.connection = Some(connection);
+                    return Ok(outcomes);
+                }
+                Err(failure) => failure,
+            };
+            match failure {
+                Failure::Dead(epoch) => self.epoch.lost(epoch),
+                Failure::Database(error) if connection.is_closed() && !reconnected => {
+                    tracing::warn!(
+                        error = reason(&error),
+                        "the connection to the database broke; trying again on another"
+                    );
+                    reconnected = true;
+                    continue;
+                }
+                Failure::Database(error) if !is_in_the_way(&error) || tries >= TRIES_MAX => {
+                    return Err(failed(&error));
+                }
+                Failure::Database(_) => {}
+            }
+            if connection.run("rollback").await.is_ok() {
+                self.connection = Some(connection);
+            }
+        }
+        unreachable!("the last try returns")
+    }
+
+    /// A connection that is not known to be broken. Whoever takes it puts it back once it has done its work.
+    async fn live(&mut self) -> Result<Connection, Error> {
+        if let Some(connection) = self.connection.take().filter(|connection| !connection.is_closed()) {
+            return Ok(connection);
+        }
+        let connection = self.connector.connect().await?;
+        connection.prepare(&SENT_AT_ONCE).await?;
+        connection.prepare(&rows::SAVING).await?;
+        Ok(connection)
+    }
+
+    async fn attempt(&self, connection: &Connection, group: &[Job]) -> Result<Vec<Outcome>, Failure> {
+        match group {
+            [job] if !job.is_of_a_call() => Ok(vec![manage::carry_out(connection, job).await?]),
+            calls => {
+                let epoch = match self.epoch.current() {
+                    Some(epoch) => epoch,
+                    None => self.epoch.begin(connection).await?,
+                };
+                commit_calls(connection, epoch, calls).await
+            }
+        }
+    }
+}
+
+/// Whether another replica was in the way, so that the same may work when it is done again.
+fn is_in_the_way(error: &Error) -> bool {
+    let code = error.code();
+    code == Some(&SqlState::T_R_DEADLOCK_DETECTED) || code == Some(&SqlState::T_R_SERIALIZATION_FAILURE)
+}
+
+/// What the operations of a group name.
+#[derive(Default)]
+struct Named<'a> {
+    projects: BTreeSet<&'a ProjectId>,
+    /// Where a project is made that is not there.
+    makes: BTreeSet<&'a ProjectId>,
+    ids: Vec<&'a Uuid>,
+    scopes: BTreeSet<ClaimScope>,
+    reserves: Vec<&'a Reserve>,
+    settles: Vec<&'a Settle>,
+}
+
+impl<'a> Named<'a> {
+    fn by(group: &'a [Job]) -> Self {
+        let mut named = Self::default();
+        for job in group {
+            match job {
+                Job::Reserve(reserve, _) => {
+                    named.projects.insert(&reserve.project);
+                    named.makes.extend(reserve.creates.as_ref().map(|_| &reserve.project));
+                    named.ids.push(reserve.id.as_uuid());
+                    named.scopes.extend(reserve.claim.as_ref().map(|claim| claim.scope));
+                    named.reserves.push(reserve);
+                }
+                Job::Settle(settle, _) => {
+                    named.projects.insert(&settle.project);
+                    named.ids.push(settle.id.as_uuid());
+                    named.scopes.extend(settle.claim);
+                    named.settles.push(settle);
+                }
+                _ => unreachable!("a group is of calls"),
+            }
+        }
+        named
+    }
+}
+
+async fn commit_calls(db: &Connection, epoch: i64, group: &[Job]) -> Result<Vec<Outcome>, Failure> {
+    let named = Named::by(group);
+    let mut books = load(db, epoch, &named).await?;
+    let outcomes = group.iter().map(|job| match job {
+        Job::Reserve(reserve, _) => Outcome::Reserved(books.reserve(reserve)),
+        Job::Settle(settle, _) => Outcome::Settled(books.settle(settle)),
+        _ => unreachable!("a group is of calls"),
+    });
+    let outcomes = outcomes.collect();
+    rows::save_and_commit(db, &books.take_changes()).await?;
+    Ok(outcomes)
+}
+
+/// Begins the transaction, locks what the group names, and loads it.
+async fn load(db: &Connection, epoch: i64, named: &Named<'_>) -> Result<Books, Failure> {
+    let projects: Vec<&str> = named.projects.iter().map(|project| project.as_str()).collect();
+    let scopes: Vec<&[u8]> = named.scopes.iter().map(|scope| &scope.as_bytes()[..]).collect();
+    let (epochs, projects, ids, scopes): (Params<'_>, Params<'_>, Params<'_>, Params<'_>) =
+        (&[&epoch], &[&projects], &[&named.ids], &[&scopes]);
+    // All of it is sent before anything is answered; the server does it in this order.
+    let ((), alive, found, now, reservations, claims) = tokio::try_join!(
+        db.run("begin"),
+        db.first(LOCK_EPOCH, epochs),
+        db.query(LOCK_PROJECTS, projects),
+        db.first(NOW, &[]),
+        db.query(RESERVATIONS, ids),
+        db.query(CLAIMS, scopes),
+    )?;
+    if !alive.is_some_and(|row| row.get(0)) {
+        return Err(Failure::Dead(epoch));
+    }
+    let now = Moment(now.map_or(0, |row| row.get(0)));
+    let mut books = Books::new(epoch, now, 0);
+    let mut limited = Vec::new();
+    for project in found.iter().map(rows::project) {
+        limited.extend(project.limits.calls_max.map(|_| project.id.clone()));
+        books.account(&project.id).limits = Some(project.limits);
+    }
+    for project in &named.projects {
+        books.account(project);
+    }
+    create(db, &mut books, named).await?;
+    for reservation in reservations.iter().map(rows::reservation) {
+        books.open(reservation);
+    }
+    load_claims(&mut books, named, &claims);
+    load_calls(db, &mut books, &limited).await?;
+    load_windows(db, &mut books, named).await?;
+    Ok(books)
+}
+
+/// Where projects may have to be made: whether another replica has made them, and how many more may be.
+async fn create(db: &Connection, books: &mut Books, named: &Named<'_>) -> Result<(), Error> {
+    let missing = named.makes.iter().filter(|project| books.account(project).limits.is_none());
+    let missing: Vec<&str> = missing.map(|project| project.as_str()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    db.query(LOCK_CREATION, &[]).await?;
+    for project in db.query(LOCK_PROJECTS, &[&missing]).await?.iter().map(rows::project) {
+        books.account(&project.id).limits = Some(project.limits);
+    }
+    let created: i64 = db.first(CREATED, &[]).await?.map_or(0, |row| row.get(0));
+    books.creations_left = CREATED_BY_USE_MAX.saturating_sub(usize::try_from(created).unwrap_or(usize::MAX));
+    Ok(())
+}
+
+fn load_claims(books: &mut Books, named: &Named<'_>, claims: &[tokio_postgres::Row]) {
+    let mut found: BTreeMap<ClaimScope, _> =
+        claims.iter().map(rows::claimed).map(|claimed| (claimed.scope, claimed)).collect();
+    for scope in &named.scopes {
+        books.load_claim(*scope, found.remove(scope));
+    }
+}
+
+/// How many calls run, where that is limited.
+async fn load_calls(db: &Connection, books: &mut Books, limited: &[ProjectId]) -> Result<(), Error> {
+    if limited.is_empty() {
+        return Ok(());
+    }
+    let limited: Vec<&str> = limited.iter().map(ProjectId::as_str).collect();
+    for row in db.query(CALLS, &[&limited]).await? {
+        books.account(&rows::project_id(&row, 0)).calls = row.get(1);
+    }
+    Ok(())
+}
+
+/// The counters of today for what is reserved, and of the day of each reservation for what is settled.
+async fn load_windows(db: &Connection, books: &mut Books, named: &Named<'_>) -> Result<(), Error> {
+    let today = books.now.day();
+    let mut days: BTreeSet<(ProjectId, Day)> =
+        named.reserves.iter().map(|reserve| (reserve.project.clone(), today)).collect();
+    let mut closed = Vec::new();
+    for settle in &named.settles {
+        match books.reservation(settle.id) {
+            Some(open) => {
+                days.insert((open.project.clone(), open.day));
+            }
+            // It is opened in this group, or was closed before.
+            None => closed.push(settle.id.as_uuid()),
+        }
+    }
+    if !closed.is_empty() {
+        let entries = db.query(ENTRIES, &[&closed]).await?;
+        for entry in entries.iter().map(rows::entry).filter(|entry| entry.settled_by == SettledBy::Recovery) {
+            days.insert((entry.project.clone(), entry.day));
+            books.load_recovered(entry);
+        }
+    }
+    load_counters(db, books, &days).await
+}
+
+pub(super) async fn load_counters(
+    db: &Connection,
+    books: &mut Books,
+    days: &BTreeSet<(ProjectId, Day)>,
+) -> Result<(), Error> {
+    let windows = days.iter().flat_map(|(project, day)| PERIODS.map(|period| (project, period, day.start_of(period))));
+    let windows: Vec<_> = windows.collect();
+    let (projects, periods): (Vec<&str>, Vec<i32>) =
+        windows.iter().map(|(project, period, _)| (project.as_str(), *period as i32)).unzip();
+    let starts: Vec<i32> = windows.iter().map(|(_, _, start)| start.0).collect();
+    for (project, period, start) in windows {
+        books.account(project).load(period, start, crate::ledger::Counter::default());
+    }
+    for row in db.query(COUNTERS, &[&projects, &periods, &starts]).await? {
+        let (number, start): (i32, i32) = (row.get(1), row.get(2));
+        let period = PERIODS.into_iter().find(|period| *period as i32 == number).expect("one of those asked for");
+        books.account(&rows::project_id(&row, 0)).load(period, Day(start), rows::counter(&row, 3));
+    }
+    Ok(())
+}
