@@ -26,9 +26,9 @@ pub struct Account {
 }
 
 impl Account {
-    /// A counter as it was loaded.
+    /// A counter as the store has it. One that is here already stays: days share weeks and months, and it may have changed since.
     pub fn load(&mut self, period: Period, start: Day, counter: Counter) {
-        self.counters.insert((period, start), (counter, false));
+        self.counters.entry((period, start)).or_insert((counter, false));
     }
 
     /// Whether the windows of this day are loaded.

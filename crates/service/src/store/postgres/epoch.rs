@@ -27,7 +27,8 @@ const BEGIN: &str = "insert into epoch (began_at) values (now_ms()) returning id
 const BEAT: &str = "update epoch set beat = beat + 1 where id = $1 and dead_at is null";
 const ALIVE: &str = "select id, beat from epoch where dead_at is null";
 const END_IF_SILENT: &str =
-    "update epoch set dead_at = now_ms() where id = $1 and beat = $2 and dead_at is null returning dead_at";
+    "update epoch set dead_at = now_ms() where id = $1 and beat = coalesce($2, beat) and dead_at is null
+     returning dead_at";
 const END_IF_EMPTY: &str =
     "update epoch set dead_at = now_ms() where id = $1 and not exists (select from reservation where epoch = $1)";
 const PROJECTS_OF: &str = "select distinct project from reservation where epoch = $1";
@@ -136,23 +137,27 @@ impl Keeper {
                 *known = Seen { beat, since: now };
             }
             if Some(epoch) != own && now.duration_since(known.since) > self.ttl {
-                reap(db, epoch, beat).await?;
+                reap(db, epoch, Some(beat)).await?;
             }
         }
         Ok(())
     }
 }
 
-/// Takes a process for dead: its epoch ends and its holds are charged, in one transaction.
-async fn reap(db: &Connection, epoch: i64, beat: i64) -> Result<(), Error> {
+/// Takes a process for dead, if its count of beats is still this: its epoch ends and its holds are charged, in one transaction. How
+/// many that were; `None` when it has shown a sign of life after all.
+pub(super) async fn reap(db: &Connection, epoch: i64, beat: Option<i64>) -> Result<Option<usize>, Error> {
     db.run("begin").await?;
     let charged = charge(db, epoch, beat).await;
     match charged {
         Ok(Some(charged)) => {
             tracing::warn!(epoch, charged, "another process is silent and taken for dead; what it held is charged");
-            Ok(())
+            Ok(Some(charged))
         }
-        Ok(None) => db.run("rollback").await,
+        Ok(None) => {
+            db.run("rollback").await?;
+            Ok(None)
+        }
         Err(error) => {
             let _ = db.run("rollback").await;
             Err(error)
@@ -160,8 +165,7 @@ async fn reap(db: &Connection, epoch: i64, beat: i64) -> Result<(), Error> {
     }
 }
 
-/// How many holds were charged; `None` when it has shown a sign of life after all.
-async fn charge(db: &Connection, epoch: i64, beat: i64) -> Result<Option<usize>, Error> {
+async fn charge(db: &Connection, epoch: i64, beat: Option<i64>) -> Result<Option<usize>, Error> {
     let Some(ended) = db.first(END_IF_SILENT, &[&epoch, &beat]).await? else { return Ok(None) };
     let projects: Vec<String> = db.query(PROJECTS_OF, &[&epoch]).await?.iter().map(|row| row.get(0)).collect();
     let found = db.query(LOCK_PROJECTS, &[&projects]).await?;

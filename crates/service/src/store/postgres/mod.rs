@@ -83,6 +83,21 @@ impl Postgres {
         Ok(Self { jobs: Some(jobs), writer: Some(writer), keeper, connector, reader, epoch, is_up })
     }
 
+    /// The number of this process, once it has held anything.
+    pub fn epoch(&self) -> Option<i64> {
+        self.epoch.current()
+    }
+
+    /// Takes a process for dead at once, on the word of somebody who knows: what it held is charged at its worst case. How many
+    /// holds that were; `None` where there is no such process any more.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn take_for_dead(&self, epoch: i64) -> Result<Option<usize>, StoreError> {
+        let connection = self.connector.connect().await.map_err(|error| failed(&error))?;
+        epoch::reap(&connection, epoch, None).await.map_err(|error| failed(&error))
+    }
+
     fn jobs(&self) -> &Jobs {
         self.jobs.as_ref().expect("taken only by drop")
     }

@@ -22,7 +22,7 @@ use super::{
     manage, rows,
 };
 use crate::{
-    ledger::{Books, ClaimScope, Reserve, Settle, SettledBy},
+    ledger::{Books, ClaimScope, Counter, Reserve, Settle, SettledBy},
     project::ProjectId,
     store::{
         CREATED_BY_USE_MAX, StoreError,
@@ -339,13 +339,14 @@ pub(super) async fn load_counters(
     let (projects, periods): (Vec<&str>, Vec<i32>) =
         windows.iter().map(|(project, period, _)| (project.as_str(), *period as i32)).unzip();
     let starts: Vec<i32> = windows.iter().map(|(_, _, start)| start.0).collect();
-    for (project, period, start) in windows {
-        books.account(project).load(period, start, crate::ledger::Counter::default());
-    }
     for row in db.query(COUNTERS, &[&projects, &periods, &starts]).await? {
         let (number, start): (i32, i32) = (row.get(1), row.get(2));
         let period = PERIODS.into_iter().find(|period| *period as i32 == number).expect("one of those asked for");
         books.account(&rows::project_id(&row, 0)).load(period, Day(start), rows::counter(&row, 3));
+    }
+    // Those that have no row yet.
+    for (project, period, start) in windows {
+        books.account(project).load(period, start, Counter::default());
     }
     Ok(())
 }

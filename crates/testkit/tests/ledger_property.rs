@@ -1,0 +1,362 @@
+//! Whatever is done to a ledger, in whatever order and side by side, no limit is passed and nothing is lost: on a file, and on a
+//! database that three processes serve from.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use claude_code_api_service::{
+    ledger::{Amount, Clamp, Limit, Limits, Project, Reserve, Reserved, Settle, Settled},
+    project::ProjectId,
+    store::{
+        Store,
+        conformance::{candidate, reserve, spent},
+        postgres::{self, Postgres},
+        sqlite::{Options, Sqlite},
+    },
+    window::{Moment, PERIODS, Period},
+};
+use claude_code_api_testkit::PostgresServer;
+use futures_util::future::join_all;
+use proptest::{collection::vec, prelude::*};
+use tempfile::TempDir;
+
+/// 2026-12-31T23:59:59.000Z: a second before a day, a month and a year end, in ISO week 53.
+fn new_years_eve() -> i64 {
+    Moment::parse("2026-12-31T23:59:59Z").expect("a moment").0
+}
+
+/// What may happen to a ledger.
+#[derive(Clone, Debug)]
+enum Step {
+    /// These, side by side.
+    Calls(Vec<CallStep>),
+    SetLimits {
+        project: usize,
+        tokens: [Option<i64>; 3],
+        nanos: [Option<i64>; 3],
+    },
+    Clock {
+        ms: i64,
+    },
+    Crash {
+        process: usize,
+    },
+}
+
+/// What a call does.
+#[derive(Clone, Debug)]
+enum CallStep {
+    Reserve { project: usize, tokens: i64 },
+    Settle { which: usize, percent: u64 },
+    Release { which: usize },
+    SettleAgain { which: usize },
+    SettleLate { which: usize, percent: u64 },
+}
+
+const PROJECTS: usize = 3;
+
+fn limits() -> impl Strategy<Value = [Option<i64>; 3]> {
+    [(); 3].map(|()| proptest::option::of(0_i64..3_000))
+}
+
+fn call_step() -> impl Strategy<Value = CallStep> {
+    prop_oneof![
+        8 => (0..PROJECTS, 1_i64..600).prop_map(|(project, tokens)| CallStep::Reserve { project, tokens }),
+        5 => (any::<usize>(), 0_u64..=100).prop_map(|(which, percent)| CallStep::Settle { which, percent }),
+        2 => any::<usize>().prop_map(|which| CallStep::Release { which }),
+        1 => any::<usize>().prop_map(|which| CallStep::SettleAgain { which }),
+        1 => (any::<usize>(), 0_u64..=100).prop_map(|(which, percent)| CallStep::SettleLate { which, percent }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => vec(call_step(), 1..8).prop_map(Step::Calls),
+        2 => (0..PROJECTS, limits(), limits()).prop_map(|(project, tokens, nanos)| Step::SetLimits { project, tokens, nanos }),
+        1 => prop_oneof![-5_000_i64..5_000, 0_i64..100_000_000].prop_map(|ms| Step::Clock { ms }),
+        1 => any::<usize>().prop_map(|process| Step::Crash { process }),
+    ]
+}
+
+/// Where a ledger is, and the processes that have it.
+enum Site {
+    File { folder: TempDir, clock: Arc<AtomicI64>, store: Option<Arc<dyn Store>> },
+    Database { url: String, name: String, clock: i64, stores: Vec<Arc<Postgres>> },
+}
+
+impl Site {
+    fn file() -> Self {
+        let clock = Arc::new(AtomicI64::new(new_years_eve()));
+        let mut site = Self::File { folder: TempDir::new().expect("a folder"), clock, store: None };
+        site.open();
+        site
+    }
+
+    fn open(&mut self) {
+        let Self::File { folder, clock, store } = self else { unreachable!("a file") };
+        *store = None;
+        let clock = Arc::clone(clock);
+        let options = Options { clock: Box::new(move || Moment(clock.load(Ordering::SeqCst))), ..Options::default() };
+        *store = Some(Arc::new(Sqlite::open(folder.path(), options).expect("the store opens")));
+    }
+
+    async fn database(processes: usize) -> Self {
+        let url = server().database();
+        let name = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("a name").0.to_owned();
+        let mut stores = Vec::new();
+        for _ in 0..processes {
+            stores.push(connect(&url).await);
+        }
+        let mut site = Self::Database { url, name, clock: new_years_eve(), stores };
+        site.set_clock(0);
+        site
+    }
+
+    fn set_clock(&mut self, ms: i64) {
+        match self {
+            Self::File { clock, .. } => {
+                clock.fetch_add(ms, Ordering::SeqCst);
+            }
+            Self::Database { name, clock, .. } => {
+                *clock += ms;
+                let sql = format!(
+                    "create or replace function claude_code_api.now_ms() returns bigint volatile language sql as 'select {clock}::bigint'"
+                );
+                server().sql(name, &sql);
+            }
+        }
+    }
+
+    /// One process dies; the others, or the next, charge what it held.
+    async fn crash(&mut self, process: usize) -> usize {
+        if matches!(self, Self::File { .. }) {
+            self.open();
+            return 0;
+        }
+        let Self::Database { url, stores, .. } = self else { unreachable!("a database") };
+        let process = process % stores.len();
+        if let Some(epoch) = stores[process].epoch() {
+            let other = &stores[(process + 1) % stores.len()];
+            other.take_for_dead(epoch).await.expect("the store works").expect("it was alive");
+        }
+        stores[process] = connect(url).await;
+        process
+    }
+
+    fn processes(&self) -> usize {
+        match self {
+            Self::File { .. } => 1,
+            Self::Database { stores, .. } => stores.len(),
+        }
+    }
+
+    fn store(&self, process: usize) -> Arc<dyn Store> {
+        match self {
+            Self::File { store, .. } => Arc::clone(store.as_ref().expect("open")),
+            Self::Database { stores, .. } => Arc::clone(&stores[process % stores.len()]) as Arc<dyn Store>,
+        }
+    }
+}
+
+fn server() -> &'static PostgresServer {
+    static SERVER: OnceLock<PostgresServer> = OnceLock::new();
+    SERVER.get_or_init(PostgresServer::start)
+}
+
+async fn connect(url: &str) -> Arc<Postgres> {
+    // Who is dead is decided by the test.
+    let options = postgres::Options { ttl: std::time::Duration::from_hours(1) };
+    Arc::new(Postgres::open(url, options).await.expect("the store opens"))
+}
+
+/// A call that holds something.
+struct Open {
+    call: Reserve,
+    held: Amount,
+    process: usize,
+}
+
+/// A ledger, and what it should know.
+struct World {
+    site: Site,
+    limits: BTreeMap<usize, Limits>,
+    open: Vec<Open>,
+    closed: Vec<Reserve>,
+    /// Charged at the worst case, as their process died.
+    orphans: Vec<Open>,
+    /// What must be spent in all, exactly.
+    spent: i64,
+    steps: usize,
+}
+
+fn project_id(index: usize) -> ProjectId {
+    ProjectId::parse(&format!("project-{index}")).expect("a name")
+}
+
+fn settle_of(call: &Reserve, tokens: Option<u64>) -> Settle {
+    let spent = tokens.map(|tokens| spent(tokens, 0));
+    Settle { id: call.id, project: call.project.clone(), spent, claim: None, answer: None }
+}
+
+impl World {
+    fn new(site: Site) -> Self {
+        let (open, closed, orphans) = (Vec::new(), Vec::new(), Vec::new());
+        Self { site, limits: BTreeMap::new(), open, closed, orphans, spent: 0, steps: 0 }
+    }
+
+    async fn take(&mut self, step: Step) {
+        self.steps += 1;
+        match step {
+            Step::Calls(calls) => self.calls(calls).await,
+            Step::SetLimits { project, tokens, nanos } => self.set_limits(project, tokens, nanos).await,
+            Step::Clock { ms } => self.site.set_clock(ms),
+            Step::Crash { process } => self.crash(process).await,
+        }
+    }
+
+    async fn calls(&mut self, calls: Vec<CallStep>) {
+        let before = self.used().await;
+        let (mut reserves, mut settles) = (Vec::new(), Vec::new());
+        for (at, call) in calls.into_iter().enumerate() {
+            let process = (self.steps + at) % self.site.processes();
+            match call {
+                CallStep::Reserve { project, tokens } => {
+                    let call = reserve(&project_id(project), vec![candidate(tokens / 2, tokens - tokens / 2)]);
+                    let (call, store) =
+                        (Reserve { creates: Some(Limits::default()), ..call }, self.site.store(process));
+                    reserves.push(async move { (store.reserve(call.clone()).await, call, process) });
+                }
+                CallStep::Settle { which, percent } => settles.extend(self.close(which, Some(percent), process)),
+                CallStep::Release { which } => settles.extend(self.close(which, None, process)),
+                CallStep::SettleAgain { which } if !self.closed.is_empty() => {
+                    let settle = settle_of(&self.closed[which % self.closed.len()], Some(999));
+                    settles.push((settle, Settled::Already, self.site.store(process)));
+                }
+                CallStep::SettleAgain { .. } => {}
+                CallStep::SettleLate { which, percent } => settles.extend(self.close_late(which, percent, process)),
+            }
+        }
+        let settling = settles.iter().map(|(settle, _, store)| store.settle(settle.clone()));
+        let (reserved, settled) = tokio::join!(join_all(reserves), join_all(settling));
+        for (outcome, (settle, expected, _)) in settled.into_iter().zip(&settles) {
+            assert_eq!(outcome.as_ref(), Ok(expected), "{settle:?}");
+        }
+        self.closed.extend(
+            settles.into_iter().map(|(settle, ..)| Reserve { id: settle.id, ..reserve(&settle.project, Vec::new()) }),
+        );
+        for (outcome, call, process) in reserved {
+            if let Reserved::Granted(grant) = outcome.expect("the store works") {
+                self.open.push(Open { call, held: grant.held, process });
+            }
+        }
+        self.no_limit_was_passed(&before).await;
+    }
+
+    fn close(
+        &mut self,
+        which: usize,
+        percent: Option<u64>,
+        process: usize,
+    ) -> Option<(Settle, Settled, Arc<dyn Store>)> {
+        if self.open.is_empty() {
+            return None;
+        }
+        let Open { call, held, .. } = self.open.swap_remove(which % self.open.len());
+        let tokens = percent.map(|percent| held.tokens.cast_unsigned() * percent / 100);
+        self.spent += tokens.unwrap_or(0).cast_signed();
+        Some((settle_of(&call, tokens), Settled::Closed(Amount::ZERO), self.site.store(process)))
+    }
+
+    /// The truth about a call that was charged at its worst case.
+    fn close_late(&mut self, which: usize, percent: u64, process: usize) -> Option<(Settle, Settled, Arc<dyn Store>)> {
+        if self.orphans.is_empty() {
+            return None;
+        }
+        let Open { call, held, .. } = self.orphans.swap_remove(which % self.orphans.len());
+        let tokens = held.tokens.cast_unsigned() * percent / 100;
+        self.spent += tokens.cast_signed() - held.tokens;
+        Some((settle_of(&call, Some(tokens)), Settled::Corrected, self.site.store(process)))
+    }
+
+    /// What is spent and held in each window.
+    async fn used(&self) -> BTreeMap<(usize, Period), Amount> {
+        let store = self.site.store(self.steps);
+        let mut used = BTreeMap::new();
+        for project in 0..PROJECTS {
+            for period in PERIODS {
+                let usage = store.usage(project_id(project), period).await.expect("usage");
+                used.insert((project, period), usage.spent + usage.held);
+            }
+        }
+        used
+    }
+
+    /// Invariant 1: what was admitted has raised no window above its limit. One that was above it, as the limit was lowered, was
+    /// not raised any further.
+    async fn no_limit_was_passed(&self, before: &BTreeMap<(usize, Period), Amount>) {
+        for ((project, period), used) in self.used().await {
+            let Some(limits) = self.limits.get(&project) else { continue };
+            let (limit, before) = (limits.of(period), before[&(project, period)]);
+            let passed =
+                |limit: Option<i64>, before: i64, used: i64| limit.is_some_and(|limit| used > limit.max(before));
+            assert!(!passed(limit.tokens, before.tokens, used.tokens), "{project} {period:?}: {used:?} of {limit:?}");
+            assert!(!passed(limit.nanos, before.nanos, used.nanos), "{project} {period:?}: {used:?} of {limit:?}");
+        }
+    }
+
+    async fn set_limits(&mut self, project: usize, tokens: [Option<i64>; 3], nanos: [Option<i64>; 3]) {
+        let windows = [0, 1, 2].map(|at| Limit { tokens: tokens[at], nanos: nanos[at] });
+        let limits = Limits { windows, clamp: Clamp::Never, ..Limits::default() };
+        let row = Project { id: project_id(project), limits: limits.clone(), created_by_use: false };
+        self.site.store(self.steps).set_project(row).await.expect("a limit is always accepted");
+        self.limits.insert(project, limits);
+    }
+
+    async fn crash(&mut self, process: usize) {
+        let died = self.site.crash(process).await;
+        let (dead, alive) = self.open.drain(..).partition(|open: &Open| open.process == died);
+        self.open = alive;
+        self.spent += dead.iter().map(|open| open.held.tokens).sum::<i64>();
+        self.orphans.extend(dead);
+    }
+
+    async fn nothing_is_lost(&self) {
+        let verified = self.site.store(self.steps).verify().await.expect("verified");
+        assert_eq!(verified.differences, Vec::<String>::new());
+        assert_eq!(verified.reservations, self.open.len() as u64);
+        assert_eq!(verified.spent.tokens, self.spent);
+    }
+}
+
+async fn go_through(site: Site, steps: Vec<Step>) {
+    let mut world = World::new(site);
+    for step in steps {
+        world.take(step).await;
+    }
+    world.nothing_is_lost().await;
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #[test]
+    fn on_a_file(steps in vec(step(), 1..40)) {
+        runtime().block_on(go_through(Site::file(), steps));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn on_a_database_with_three_processes(steps in vec(step(), 1..40)) {
+        runtime().block_on(async { go_through(Site::database(3).await, steps).await });
+    }
+}
