@@ -101,7 +101,7 @@ fn show_banner(address: SocketAddr, backend: BackendName, is_open: bool) -> io::
 
 async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     if let Some(url) = &config.database_url {
-        return Ok(Arc::new(Postgres::open(url.expose_secret(), postgres::Options::default()).await?));
+        return Ok(Arc::new(Postgres::open(url.expose_secret(), postgres::Options { ttl: config.replica_ttl }).await?));
     }
     let power_loss_safe = config.durability == Durability::PowerLoss;
     Ok(Arc::new(Sqlite::open(&config.data_dir, Options { power_loss_safe, ..Options::default() })?))

@@ -17,7 +17,7 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
-use crate::{Caller, in_time};
+use crate::{Caller, Simulator, in_time, simulator::KEY};
 
 /// How long the program may take to start: it hashes and loads the model.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -79,13 +79,29 @@ impl Program {
 
     /// Starts it on what an earlier one has left in its data folder.
     pub async fn serve_in(folder: TempDir, flags: &[&str]) -> Self {
+        Self::serve_with(folder, flags, &[]).await
+    }
+
+    /// Starts it with answers from a simulated Claude, which is quick.
+    pub async fn serve_on(
+        simulator: &Simulator,
+        folder: TempDir,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let url = simulator.base_url();
+        let of_claude = [("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", url.as_str())];
+        Self::serve_with(folder, flags, &[&of_claude, environment].concat()).await
+    }
+
+    async fn serve_with(folder: TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let stderr = File::create(stderr_of(&folder)).expect("a file");
         let mut command = command();
         command
             .args(["serve", "--local-batch-threads", "1", "--data-dir"])
             .arg(folder.path())
             .env("CLAUDE_CODE_API_SERVER_LISTEN", "localhost:0");
-        command.arg("--model-path").arg(model_file()).args(flags);
+        command.arg("--model-path").arg(model_file()).args(flags).envs(environment.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the program runs");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = in_time("the program has started", START_TIMEOUT, stdout.next_line()).await.expect("text");
@@ -117,9 +133,14 @@ impl Program {
 
     /// Sends SIGTERM.
     pub async fn terminate(&self) {
+        self.signal("-TERM").await;
+    }
+
+    /// Sends a signal, such as `-STOP`.
+    pub async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("there is a kill");
-        assert!(sent.success(), "SIGTERM could not be sent");
+        let sent = Command::new("kill").args([name, &id]).status().await.expect("there is a kill");
+        assert!(sent.success(), "{name} could not be sent");
     }
 
     /// Ends it with SIGKILL, and gives its data folder as it was left.

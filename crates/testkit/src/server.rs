@@ -20,9 +20,11 @@ use claude_code_api_service::{
     serve,
     store::{
         Store,
+        postgres::{self, Postgres},
         sqlite::{Options, Sqlite},
     },
 };
+use secrecy::ExposeSecret;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use crate::{BOUND, Caller, Simulator, log, model_file, simulator::KEY};
@@ -191,7 +193,13 @@ fn run(
         let address = listeners.address().expect("bound");
         let Answering { backend, local } = answering(&config);
         let folder = tempfile::TempDir::new().expect("a folder");
-        let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a new ledger"));
+        let store: Arc<dyn Store> = match &config.database_url {
+            Some(url) => {
+                let options = postgres::Options { ttl: config.replica_ttl };
+                Arc::new(Postgres::open(url.expose_secret(), options).await.expect("a new ledger"))
+            }
+            None => Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a new ledger")),
+        };
         let app = App::open(vec![backend], store, config.limits).await.expect("a new ledger");
         let served = Served { app: Arc::clone(&app), local: local.clone(), address };
         let _ = ready.send(served);

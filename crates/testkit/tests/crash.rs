@@ -1,81 +1,217 @@
-//! SIGKILL at any instant, on the real binary: no row of an answer that was delivered is lost, nothing stays held, and the
-//! books add up. CRASHES sets how often; the default is a short form.
+//! SIGKILL at any instant, on the real binary under load: no row of an answer that was delivered is lost, nothing stays held, no
+//! limit is passed, nothing is paid for upstream that is not in the ledger, and the books add up. On a file, and on a database that
+//! three processes serve from. CRASHES sets how often; the default is a short form.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
-use claude_code_api_testkit::{Caller, Program, run};
+use claude_code_api_service::{
+    ledger::{Ended, Entry, Limit, Limits, Project},
+    price::PriceTable,
+    project::ProjectId,
+    store::{
+        EntriesWanted, Store,
+        postgres::{self, Postgres},
+        sqlite::{self, Sqlite},
+    },
+    usage::Usage,
+    window::{Moment, Period},
+};
+use claude_code_api_testkit::{Caller, PostgresServer, Program, Simulator};
 use claude_code_api_wire::CompleteResponse;
 use futures_util::future::join_all;
-use rusqlite::Connection;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const CALLERS: u64 = 12;
+const CALLERS: usize = 64;
+const REPLICAS: usize = 3;
 
-fn crashes() -> u64 {
+/// What the project may spend in a day, in nano-dollars: it is never passed, and some calls meet it.
+fn limit() -> i64 {
+    i64::try_from(crashes()).expect("a count") * 100_000_000
+}
+
+fn crashes() -> usize {
     #[expect(clippy::disallowed_methods, reason = "how long a test takes is not the product's configuration")]
-    std::env::var("CRASHES").ok().and_then(|count| count.parse().ok()).unwrap_or(8)
+    std::env::var("CRASHES").ok().and_then(|count| count.parse().ok()).unwrap_or(20)
 }
 
-/// Calls until nobody answers; the answers that came whole.
-async fn call_until_it_dies(caller: &Caller, seed: u64) -> Vec<CompleteResponse> {
-    let mut answers = Vec::new();
-    for call in 0.. {
-        let request = json!({"prompt": "Tell a story.", "max_tokens": 1 + (seed + call) % 9, "seed": seed});
-        match caller.try_complete(request).await {
-            Ok(answer) if answer.status == 200 => answers.push(answer.done()),
-            Ok(answer) => drop(answer.error()),
-            Err(_) => break,
+/// Spreads figures over a range without a source of randomness that a failure could not name.
+fn spread(seed: usize, range: usize) -> usize {
+    (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % range
+}
+
+/// The call of this number, and what it asks of the simulator: some are quick, some take their time.
+fn request(number: usize) -> Value {
+    let script = json!({"input": 50, "output": 1 + spread(number, 90), "delay_ms": spread(number + 7, 40)});
+    json!({"prompt": format!("Hello sim:{script}"), "model": "sonnet", "max_tokens": 100, "timeout": 20})
+}
+
+/// Who call, as their service dies and comes back. Half of the calls have an idempotency key and are sent until they are
+/// answered, wherever that is; the other half are sent once.
+struct Load {
+    calls: AtomicUsize,
+}
+
+impl Load {
+    /// Calls `services`, in turn, until the time is over; the answers that came whole, by idempotency key.
+    async fn run(&self, services: &[Caller], until: Instant) -> Vec<(Option<String>, CompleteResponse)> {
+        let mut answers = Vec::new();
+        while Instant::now() < until {
+            let number = self.calls.fetch_add(1, Ordering::SeqCst);
+            let key = number.is_multiple_of(2).then(|| format!("key-{number}"));
+            for attempt in 0.. {
+                let service = &services[(number + attempt) % services.len()];
+                let answer = match &key {
+                    Some(key) => service.once(key.as_str()).try_complete(request(number)).await,
+                    None => service.try_complete(request(number)).await,
+                };
+                match answer {
+                    Ok(answer) if answer.status == 200 => {
+                        answers.push((key, answer.json()));
+                        break;
+                    }
+                    Ok(answer) => drop(answer.error()),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+                if key.is_none() || Instant::now() >= until {
+                    break;
+                }
+            }
         }
+        answers
     }
-    answers
 }
 
-/// Spreads instants over a run without a source of randomness that a failure could not name.
-fn instant(crash: u64) -> Duration {
-    Duration::from_millis(300 + crash.wrapping_mul(0x9E37_79B9) % 3_000)
+/// What was promised, held against what the ledger says.
+async fn nothing_is_lost(store: &dyn Store, simulator: &Simulator, answers: &[(Option<String>, CompleteResponse)]) {
+    let verified = store.verify().await.expect("verified");
+    assert_eq!(verified.differences, Vec::<String>::new());
+    assert_eq!(verified.reservations, 0, "held by the dead");
+    let wanted = EntriesWanted { project: Some(project().id), count_max: u32::MAX >> 1, ..EntriesWanted::default() };
+    let mut of_calls: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+    for entry in store.entries(wanted).await.expect("the store works") {
+        of_calls.entry(entry.call.to_string()).or_default().push(entry);
+    }
+    let complete = |entries: &[Entry]| entries.iter().filter(|entry| entry.spent.ended == Ended::Complete).count();
+    assert!(of_calls.values().all(|entries| complete(entries) <= 1), "a call was completed twice");
+    for (key, answer) in answers {
+        let entries = of_calls.get(&answer.id).map_or(&[][..], Vec::as_slice);
+        assert_eq!(complete(entries), 1, "{key:?} {answer:?} {entries:?}");
+        let entry = entries.iter().find(|entry| entry.spent.ended == Ended::Complete).expect("counted above");
+        let tokens = (entry.spent.usage.input_tokens, entry.spent.usage.output_tokens);
+        assert_eq!(tokens, (answer.usage.input_tokens, answer.usage.output_tokens), "{answer:?}");
+        assert_eq!((entry.spent.cost.0, entry.spent.exact), (answer.cost_nanos, true), "{answer:?}");
+    }
+    let mut by_key = BTreeMap::new();
+    for (key, answer) in answers.iter().filter_map(|(key, answer)| Some((key.as_ref()?, answer))) {
+        let first = by_key.entry(key).or_insert(&answer.id);
+        assert_eq!(*first, &answer.id, "one key had two calls");
+    }
+    let used = store.usage(project().id, Period::Day).await.expect("usage").spent;
+    let billed = billed(simulator);
+    assert!(used.nanos <= limit(), "{used:?}");
+    assert!(verified.spent.nanos >= billed, "{verified:?} is below the bill, {billed}");
+    let orphaned = of_calls.values().flatten().filter(|entry| entry.spent.ended == Ended::Orphaned).count();
+    println!(
+        "{} crashes: {} answers delivered, {} entries, {orphaned} of them holds of the dead; {} nano-dollars in the ledger, \
+         {billed} billed upstream, {} allowed",
+        crashes(),
+        answers.len(),
+        verified.entries,
+        used.nanos,
+        limit(),
+    );
+    assert!(!answers.is_empty() && orphaned > 0, "the crashes met no call");
 }
 
-async fn crash(folder: TempDir, crash: u64) -> (TempDir, Vec<CompleteResponse>) {
-    let program = Program::serve_in(folder, &["--log", "error"]).await;
-    let caller = program.caller();
-    let callers = join_all((0..CALLERS).map(|seed| call_until_it_dies(&caller, seed)));
-    let kill = async {
-        tokio::time::sleep(instant(crash)).await;
-        program.kill().await
-    };
-    let (folder, answers) = tokio::join!(kill, callers);
-    (folder, answers.into_iter().flatten().collect())
+fn billed(simulator: &Simulator) -> i64 {
+    let table = PriceTable::default();
+    let bill = simulator.bill().into_iter().map(|billed| {
+        let (input_tokens, output_tokens) = (billed.input_tokens, billed.output_tokens);
+        let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
+        table.cost(&billed.model, Moment::of_system(), &usage).cost.0
+    });
+    bill.sum()
 }
 
-/// Tokens of the one complete entry of a call.
-fn entry(ledger: &Connection, answer: &CompleteResponse) -> (i64, i64, i64) {
-    let id = answer.id.strip_prefix("call_").expect("the id of a call");
-    let sql = "select count(*), sum(input_tokens), sum(output_tokens) from entry
-               where lower(hex(call)) = ?1 and ended = 'complete' and exact";
-    ledger.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("the ledger can be read")
+fn project() -> Project {
+    let day = Limit { tokens: None, nanos: Some(limit()) };
+    let limits = Limits { windows: [day, Limit::default(), Limit::default()], ..Limits::default() };
+    Project { id: ProjectId::default_project(), limits, created_by_use: false }
+}
+
+/// How long the service runs before it is killed.
+fn time_to_live(crash: usize) -> Duration {
+    Duration::from_millis(60 + spread(crash, 350) as u64)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_delivered_answer_is_lost_and_nothing_stays_held() {
+async fn on_a_file() {
+    let (simulator, load) = (Simulator::start(), Load { calls: AtomicUsize::new(0) });
     let mut folder = TempDir::new().expect("a folder");
-    let mut delivered = Vec::new();
-    for number in 0..crashes() {
-        let (left, answers) = crash(folder, number).await;
+    let open = |folder: &TempDir| Sqlite::open(folder.path(), sqlite::Options::default()).expect("the store opens");
+    open(&folder).set_project(project()).await.expect("the store works");
+    let mut answers = Vec::new();
+    for crash in 0..crashes() {
+        let program = Program::serve_on(&simulator, folder, &["--log", "error"], &[]).await;
+        let (services, dies_at) = ([program.caller()], Instant::now() + time_to_live(crash));
+        let callers = join_all((0..CALLERS).map(|_| load.run(&services, dies_at)));
+        let kill = async {
+            tokio::time::sleep_until(dies_at.into()).await;
+            program.kill().await
+        };
+        let (left, answered) = tokio::join!(kill, callers);
         folder = left;
-        delivered.extend(answers);
+        answers.extend(answered.into_iter().flatten());
     }
-    let data_dir = folder.path().to_str().expect("text").to_owned();
-    let verified = run(["ledger", "verify", "--data-dir", data_dir.as_str()], &[]).await;
-    assert!(verified.status.success(), "{verified:?}");
-    let ledger = Connection::open(folder.path().join("ledger.sqlite")).expect("the ledger");
-    for answer in &delivered {
-        let tokens = (answer.usage.input_tokens.cast_signed(), answer.usage.output_tokens.cast_signed());
-        assert_eq!(entry(&ledger, answer), (1, tokens.0, tokens.1), "{answer:?}");
+    nothing_is_lost(&open(&folder), &simulator, &answers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_database_with_three_processes_of_which_one_is_killed() {
+    let (database, simulator) = (PostgresServer::start(), Simulator::start());
+    let url = database.database();
+    let store =
+        Postgres::open(&url, postgres::Options { ttl: Duration::from_hours(1) }).await.expect("the store opens");
+    store.set_project(project()).await.expect("the store works");
+    // Commits take their time, each another: whoever is killed is often killed in one.
+    let name = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("a name").0;
+    database.sql(
+        name,
+        "create or replace function claude_code_api.now_ms() returns bigint volatile language sql
+         as $$ select pg_sleep(random() * 0.01); select (extract(epoch from clock_timestamp()) * 1000)::bigint $$",
+    );
+    let flags = ["--database-url", url.as_str(), "--replica-ttl", "1", "--log", "error"];
+    let start = async || Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &[]).await;
+    let mut replicas = Vec::new();
+    for _ in 0..REPLICAS {
+        replicas.push(start().await);
     }
-    let count = |sql| ledger.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("the ledger can be read");
-    assert_eq!(count("select count(*) from reservation"), 0, "held by the dead");
-    let orphaned = count("select count(*) from entry where ended = 'orphaned'");
-    println!("{} crashes: {} answers delivered, {orphaned} holds of the dead charged", crashes(), delivered.len());
-    assert!(!delivered.is_empty() && orphaned > 0, "the crashes met no call");
+    let load = Load { calls: AtomicUsize::new(0) };
+    let mut answers = Vec::new();
+    for crash in 0..crashes() {
+        let (services, dies_at) =
+            (replicas.iter().map(Program::caller).collect::<Vec<_>>(), Instant::now() + time_to_live(crash));
+        // The callers outlive the one that dies, and go on with the others.
+        let until = dies_at + Duration::from_millis(100);
+        let callers = join_all((0..CALLERS).map(|_| load.run(&services, until)));
+        let kill = async {
+            tokio::time::sleep_until(dies_at.into()).await;
+            drop(replicas.swap_remove(spread(crash, REPLICAS)).kill().await);
+        };
+        let ((), answered) = tokio::join!(kill, callers);
+        answers.extend(answered.into_iter().flatten());
+        replicas.push(start().await);
+    }
+    let begun = Instant::now();
+    while store.verify().await.expect("verified").reservations > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "what the dead held is still held");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    nothing_is_lost(&store, &simulator, &answers).await;
+    drop(replicas);
 }

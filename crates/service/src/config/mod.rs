@@ -82,6 +82,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The database that the ledger is in; `None`: a file in the data folder.
     pub database_url: Option<SecretString>,
+    /// How long a process may be silent before the others on its database take it for dead.
+    pub replica_ttl: Duration,
     /// What answers calls.
     pub backend: BackendName,
     /// What the service takes.
@@ -185,6 +187,11 @@ impl Layers<'_> {
             listen,
             data_dir: self.pick("data_dir", given.data_dir.clone(), file.data_dir.clone(), data_dir_default),
             database_url: self.secret_setting("database_url", given.database_url.clone(), file.database_url.clone()),
+            replica_ttl: {
+                let seconds =
+                    self.within("replica_ttl", given.replica_ttl, file.replica_ttl, || 10.0, 0.5..=3_600.0)?;
+                Duration::from_secs_f64(seconds)
+            },
             backend: self.pick("backend", given.backend, file.backend, || backend_default),
             limits: self.limits(given, file)?,
             anthropic: Anthropic {

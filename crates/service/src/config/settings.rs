@@ -20,6 +20,10 @@ pub struct Settings {
     /// may serve [default: a file in the data folder]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<SecretString>,
+    /// Seconds that a process may be silent before the others on its database take it for dead, and charge what it held
+    /// [default: 10]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_REPLICA_TTL", value_name = "SECONDS")]
+    pub replica_ttl: Option<f64>,
     /// What answers calls [default: anthropic where a key is set, else local, the embedded model]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_BACKEND", value_enum)]
     pub backend: Option<BackendName>,

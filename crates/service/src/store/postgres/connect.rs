@@ -34,13 +34,15 @@ pub(super) struct Connector {
 impl Connector {
     /// From `postgres://user:password@host/database`.
     pub(super) fn new(url: &str) -> Result<Self, StoreError> {
-        let malformed = |error: Error| {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        let malformed = |cause: String| {
             StoreError::Unusable(format!(
                 "database_url takes postgres://user:password@host/database, with ?sslmode=disable where there is no TLS: {cause}"
             ))
         };
-        let mut config = Config::from_str(url).map_err(malformed)?;
+        let mut config = Config::from_str(url).map_err(|error| malformed(reason(&error)))?;
+        if config.get_hosts().is_empty() {
+            return Err(malformed("it names no host".to_owned()));
+        }
         config.application_name("claude-code-api").keepalives_idle(SILENCE_MAX).tcp_user_timeout(SILENCE_MAX);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);

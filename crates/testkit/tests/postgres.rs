@@ -1,0 +1,195 @@
+//! The ledger on PostgreSQL: several processes on one database, of which one may die or stand still.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use claude_code_api_service::{
+    ledger::{Amount, Claim, ClaimScope, Ended, Reserve, Reserved, Settle, Settled, SettledBy, Spent},
+    project::ProjectId,
+    store::{
+        EntriesWanted, Store,
+        conformance::{self, candidate, reserve, spent},
+        postgres::{Options, Postgres},
+    },
+    window::Period,
+};
+use claude_code_api_testkit::{PostgresServer, Program, Simulator};
+use claude_code_api_wire::ErrorCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+async fn connect(url: &str, ttl: Duration) -> Arc<Postgres> {
+    Arc::new(Postgres::open(url, Options { ttl }).await.expect("the store opens"))
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+async fn granted(store: &Postgres, call: &Reserve) {
+    let reserved = store.reserve(call.clone()).await.expect("the store works");
+    assert!(matches!(reserved, Reserved::Granted(_)), "{reserved:?}");
+}
+
+fn settle(call: &Reserve, spent: Option<Spent>) -> Settle {
+    let claim = call.claim.as_ref().map(|claim| claim.scope);
+    Settle { id: call.id, project: call.project.clone(), spent, claim, answer: Some(b"answer"[..].into()) }
+}
+
+async fn verified(store: &Postgres) {
+    assert_eq!(store.verify().await.expect("verified").differences, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_taken_for_dead_is_fenced_and_begins_anew() {
+    let server = PostgresServer::start();
+    let url = server.database();
+    let (first, second) = (connect(&url, HOUR).await, connect(&url, HOUR).await);
+    let project = conformance::project(&*first, "p", Some(1_000)).await;
+    let calls: Vec<Reserve> = (0..3).map(|_| reserve(&project, vec![candidate(100, 100)])).collect();
+    for call in &calls {
+        granted(&first, call).await;
+    }
+    let epoch = first.epoch().expect("it holds something");
+    assert_eq!(second.take_for_dead(epoch).await, Ok(Some(3)));
+    assert_eq!(second.take_for_dead(epoch).await, Ok(None), "only once");
+    let used = second.usage(project.clone(), Period::Day).await.expect("usage");
+    assert_eq!((used.spent, used.held), (Amount { tokens: 600, nanos: 600 }, Amount::ZERO));
+    assert_eq!(first.settle(settle(&calls[0], Some(spent(10, 10)))).await, Ok(Settled::Corrected), "late, and true");
+    // What was held under the old number does not stand in the way of the new one.
+    let anew = reserve(&project, vec![candidate(100, 100)]);
+    granted(&first, &anew).await;
+    first.fenced(epoch).await;
+    assert_ne!(first.epoch(), Some(epoch));
+    assert_eq!(first.settle(settle(&anew, None)).await, Ok(Settled::Closed(Amount::ZERO)));
+    let used = first.usage(project, Period::Day).await.expect("usage");
+    assert_eq!((used.spent, used.held), (Amount { tokens: 420, nanos: 420 }, Amount::ZERO));
+    verified(&first).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_attempts_under_one_key_one_is_complete() {
+    let server = PostgresServer::start();
+    let url = server.database();
+    let (first, second) = (connect(&url, HOUR).await, connect(&url, HOUR).await);
+    let project = conformance::project(&*first, "p", None).await;
+    let claim = Claim { scope: ClaimScope::of(&project, "test", "k"), fingerprint: [1; 32], kept_for: HOUR };
+    let call = || Reserve { claim: Some(claim.clone()), ..reserve(&project, vec![candidate(100, 100)]) };
+    let (lost, rerun) = (call(), call());
+    granted(&first, &lost).await;
+    assert_eq!(second.reserve(call()).await, Ok(Reserved::Running(lost.call)));
+    second.take_for_dead(first.epoch().expect("it holds something")).await.expect("the store works");
+    granted(&second, &rerun).await;
+    // The first was only slow.
+    assert_eq!(first.settle(settle(&lost, Some(spent(50, 50)))).await, Ok(Settled::Superseded));
+    assert_eq!(second.settle(settle(&rerun, Some(spent(40, 40)))).await, Ok(Settled::Closed(Amount::ZERO)));
+    assert_eq!(first.reserve(call()).await, Ok(Reserved::Done(lost.call)));
+    let wanted = EntriesWanted { project: Some(project.clone()), count_max: 9, ..EntriesWanted::default() };
+    let entries = first.entries(wanted).await.expect("the store works");
+    let complete = entries.iter().filter(|entry| entry.spent.ended == Ended::Complete);
+    assert_eq!((entries.len(), complete.count()), (2, 1));
+    let used = first.usage(project, Period::Day).await.expect("usage");
+    assert_eq!(used.spent, Amount { tokens: 180, nanos: 180 }, "both were paid for upstream");
+    verified(&first).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_call_that_nobody_ran_again_has_its_answer_after_all() {
+    let server = PostgresServer::start();
+    let url = server.database();
+    let (first, second) = (connect(&url, HOUR).await, connect(&url, HOUR).await);
+    let project = conformance::project(&*first, "p", None).await;
+    let claim = Claim { scope: ClaimScope::of(&project, "test", "k"), fingerprint: [1; 32], kept_for: HOUR };
+    let call = Reserve { claim: Some(claim.clone()), ..reserve(&project, vec![candidate(100, 100)]) };
+    granted(&first, &call).await;
+    second.take_for_dead(first.epoch().expect("it holds something")).await.expect("the store works");
+    assert_eq!(first.settle(settle(&call, Some(spent(50, 50)))).await, Ok(Settled::Corrected));
+    assert_eq!(second.answer(claim.scope).await, Ok(Some(b"answer".to_vec())));
+    verified(&first).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lives_is_left_alone_and_who_is_silent_is_not() {
+    let server = PostgresServer::start();
+    let url = server.database();
+    let ttl = Duration::from_millis(600);
+    let (first, second) = (connect(&url, ttl).await, connect(&url, ttl).await);
+    let project = conformance::project(&*first, "p", None).await;
+    let (mine, dead) = (reserve(&project, vec![candidate(1, 1)]), reserve(&project, vec![candidate(1, 1)]));
+    granted(&first, &mine).await;
+    granted(&second, &reserve(&project, vec![candidate(1, 1)])).await;
+    // A process that has never beaten, as one that died at once.
+    let silent = connect(&url, HOUR).await;
+    granted(&silent, &dead).await;
+    let begun = Instant::now();
+    let held = async || first.usage(project.clone(), Period::Day).await.expect("usage").held.tokens;
+    while held().await == 6 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "who is silent is still held for");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let after = begun.elapsed();
+    println!("taken for dead after {after:?}, with {ttl:?} to live");
+    assert!(after >= ttl, "too soon");
+    tokio::time::sleep(4 * ttl).await;
+    assert_eq!(held().await, 4, "who lives was taken for dead");
+    assert_eq!(first.settle(settle(&mine, None)).await, Ok(Settled::Closed(Amount::ZERO)));
+    assert_eq!(first.directory(None).await.expect("the store works").expect("a directory").replicas, 2);
+    drop(second);
+    let begun = Instant::now();
+    while first.directory(None).await.expect("the store works").expect("a directory").replicas == 2 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "who has left is still counted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn call(script: &Value) -> Value {
+    json!({"prompt": format!("Hello sim:{script}"), "model": "haiku", "max_tokens": 100})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_stood_still_past_its_time_ends_its_calls_and_goes_on() {
+    let database = PostgresServer::start();
+    let (url, simulator) = (database.database(), Simulator::start());
+    let flags = ["--database-url", url.as_str(), "--replica-ttl", "1"];
+    let start = || Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &[]);
+    let (still, other) = tokio::join!(start(), start());
+    let (caller, slow) = (still.caller(), call(&json!({"delay_ms": 6_000, "output": 50})));
+    #[expect(clippy::disallowed_methods, reason = "a test waits for it")]
+    let answer = tokio::spawn(async move { caller.complete(slow).await });
+    let watching = connect(&url, HOUR).await;
+    let project = ProjectId::default_project();
+    let used = async || watching.usage(project.clone(), Period::Day).await.expect("usage");
+    while used().await.held == Amount::ZERO {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The other has to hold something, to be there at all.
+    other.caller().complete(call(&json!({"output": 1}))).await.done();
+    still.signal("-STOP").await;
+    let begun = Instant::now();
+    while used().await.held != Amount::ZERO {
+        assert!(begun.elapsed() < Duration::from_secs(20), "who stands still is still held for");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("taken for dead after {:?}", begun.elapsed());
+    still.signal("-CONT").await;
+    let error = answer.await.expect("an answer").error().error;
+    assert_eq!(error.code, ErrorCode::Internal, "a call that nothing is held for any more has no answer");
+    still.caller().complete(call(&json!({"output": 2}))).await.done();
+    let wanted = EntriesWanted { project: Some(project.clone()), count_max: 9, ..EntriesWanted::default() };
+    let entries = watching.entries(wanted).await.expect("the store works");
+    let corrected = entries.iter().filter(|entry| entry.settled_by == SettledBy::Correction).count();
+    assert_eq!((entries.len(), corrected), (3, 1), "{entries:?}");
+    verified(&watching).await;
+    assert!(still.stderr().contains("was taken for dead"), "{}", still.stderr());
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_explained() {
+    let nowhere = Postgres::open("postgres://localhost:1/none?connect_timeout=2", Options::default()).await;
+    let message = nowhere.err().expect("nobody listens there").to_string();
+    assert!(message.contains("cannot use the database") && message.contains("refused"), "{message}");
+    for malformed in ["", "mysql://localhost/x", "not a url"] {
+        let message = Postgres::open(malformed, Options::default()).await.err().expect(malformed).to_string();
+        assert!(message.contains("postgres://"), "{malformed}: {message}");
+    }
+}
