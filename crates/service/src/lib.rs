@@ -8,6 +8,7 @@ pub mod backend;
 pub mod call;
 pub mod config;
 pub mod directory;
+pub mod failpoint;
 mod http;
 pub mod id;
 pub mod key;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use claude_code_api_service::{
+    failpoint::Failpoint,
     ledger::{Ended, Entry, Limit, Limits, Project},
     price::PriceTable,
     project::ProjectId,
@@ -169,6 +170,52 @@ async fn on_a_file() {
         answers.extend(answered.into_iter().flatten());
     }
     nothing_is_lost(&open(&folder), &simulator, &answers).await;
+}
+
+/// Whatever the step at which a process dies: its callers send their calls again to the next, and each is done once.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_every_step_of_a_call() {
+    const CALLS: usize = 8;
+    for failpoint in Failpoint::ALL {
+        let simulator = Simulator::start();
+        let folder = TempDir::new().expect("a folder");
+        let dies = format!("{}:{}", failpoint.as_str(), CALLS / 2);
+        let environment = [("CLAUDE_CODE_API_FAILPOINT", dies.as_str())];
+        let mut program = Program::serve_on(&simulator, folder, &[], &environment).await;
+        let caller = program.caller();
+        let call = async |caller: &Caller, number: usize| {
+            caller.once(format!("key-{number}")).try_complete(request(number)).await.ok()
+        };
+        let first = join_all((0..CALLS).map(|number| call(&caller, number))).await;
+        let first: Vec<_> = first.into_iter().flatten().map(|answer| answer.done()).collect();
+        let ended = program.ended(Duration::from_secs(20)).await;
+        assert!(!ended.success() && first.len() < CALLS, "{failpoint:?}: {ended}, {} answers", first.len());
+        let program = Program::serve_on(&simulator, program.kill().await, &[], &[]).await;
+        let caller = program.caller();
+        let second = join_all((0..CALLS).map(|number| call(&caller, number))).await;
+        let second: Vec<CompleteResponse> =
+            second.iter().flatten().map(claude_code_api_testkit::Answer::json).collect();
+        assert_eq!(second.len(), CALLS, "{failpoint:?}");
+        for answer in &first {
+            assert!(second.iter().any(|again| again.id == answer.id && again.replayed), "{failpoint:?}: {answer:?}");
+        }
+        let replayed = second.iter().filter(|answer| answer.replayed).count();
+        let folder = program.kill().await;
+        let store = Sqlite::open(folder.path(), sqlite::Options::default()).expect("the store opens");
+        let verified = store.verify().await.expect("verified");
+        assert_eq!((verified.differences, verified.reservations), (Vec::new(), 0));
+        let wanted = EntriesWanted { project: Some(project().id), count_max: 99, ..EntriesWanted::default() };
+        let entries = store.entries(wanted).await.expect("the store works");
+        let complete = entries.iter().filter(|entry| entry.spent.ended == Ended::Complete).count();
+        assert_eq!(complete, CALLS, "{failpoint:?}: {entries:?}");
+        assert!(verified.spent.nanos >= billed(&simulator), "{failpoint:?}: below the bill");
+        println!(
+            "died {}: {} answered before, {replayed} replayed after, {} entries of {CALLS} calls",
+            failpoint.as_str(),
+            first.len(),
+            entries.len()
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

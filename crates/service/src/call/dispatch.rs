@@ -7,6 +7,7 @@ use super::{
     route::{Routed, Target},
 };
 use crate::backend::{Events, Failure, Prompt, Reason, Spend};
+use crate::failpoint::Failpoint;
 
 /// Asks the targets that the reservation covers, in turn. `seen` knows at any time which of them is being asked, so that a
 /// call that is cut off here is charged as what it was.
@@ -41,6 +42,7 @@ async fn attempt(target: &Target, request: &Request, max_tokens: u32) -> Result<
         max_tokens,
         sampling: request.sampling.clone(),
     };
+    Failpoint::Sending.reach();
     target.backend.call(&target.offer.model_id, prompt).await
 }
 

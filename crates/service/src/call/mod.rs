@@ -10,7 +10,7 @@ use claude_code_api_wire::{CompleteResponse, Message};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::{app::App, backend::Sampling, ledger::Claim, model::ModelChoice, project::ProjectId};
+use crate::{app::App, backend::Sampling, failpoint::Failpoint, ledger::Claim, model::ModelChoice, project::ProjectId};
 
 mod bound;
 mod claim;
@@ -89,6 +89,7 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
         Held::Now(reservation) => reservation,
         Held::Answered(response) => return Ok(*response),
     };
+    Failpoint::Held.reach();
     tracing::Span::current().record("id", tracing::field::display(reservation.call));
     let announced = request.claim.as_ref().map(|_| app.feeds().announce(reservation.call, feed));
     let epoch = Some(reservation.grant.epoch);

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     app::App,
     backend::{Event, Events, Spend},
+    failpoint::Failpoint,
     usage::Usage,
 };
 
@@ -134,6 +135,7 @@ pub(super) async fn to_the_end(
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Start { model_id, input_tokens }) => {
+                Failpoint::Answering.reach();
                 seen.start(model_id, input_tokens);
                 let (model, model_id) = (seen.model.clone(), seen.model_id.clone());
                 feed.start(Start { id: reservation.call.to_string(), model, model_id });

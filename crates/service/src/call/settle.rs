@@ -11,6 +11,7 @@ use super::{CallFailure, claim, relay::End, relay::Seen, reserve::Reservation, r
 use crate::{
     app::App,
     backend::Spend,
+    failpoint::Failpoint,
     ledger::{Ended, Settle, Settled, Spent},
     money::Nanos,
     usage::Usage,
@@ -146,7 +147,9 @@ fn held(reservation: &Reservation<'_>) -> Spent {
 
 /// Writes the entry, or sees to its being written when that fails now.
 async fn record(app: &App, settle: Settle) -> Result<(), CallFailure> {
+    Failpoint::Settling.reach();
     let settled = app.store().settle(settle.clone()).await;
+    Failpoint::Settled.reach();
     app.lines().room(&settle.project);
     match settled {
         Ok(Settled::Closed(overrun)) if overrun.tokens > 0 || overrun.nanos > 0 => {
