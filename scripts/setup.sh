@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What building needs and cargo does not bring: checked, and installed where it is missing.
+# What building needs and cargo does not bring: checked, and installed where it is missing. With `tests`: what tests need, too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,6 +24,10 @@ compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/li
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 
+if [ "${1:-}" = tests ]; then
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+fi
+
 if [ ${#missing[@]} -gt 0 ]; then
   command -v apt-get >/dev/null || fail "these are missing: ${missing[*]}; install them with your system's package manager"
   say "Installing Debian packages: ${missing[*]}"
@@ -33,5 +37,10 @@ if [ ${#missing[@]} -gt 0 ]; then
     as_root=(sudo)
   fi
   "${as_root[@]}" apt-get update -qq
+  if [[ " ${missing[*]} " == *" postgresql "* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    # Tests start servers of their own: the package is not to start one for the machine.
+    "${as_root[@]}" mkdir -p /etc/postgresql-common
+    echo 'create_main_cluster = false' | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+  fi
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 fi

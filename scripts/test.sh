@@ -25,7 +25,7 @@ python_tests() {
   "$target/venv/bin/python" -m pytest -q -p no:cacheprovider crates/python/tests
 }
 
-run "What building needs" scripts/setup.sh
+run "What building and testing need" scripts/setup.sh tests
 run "Build" scripts/build.sh
 run "Format" cargo fmt --all --check
 run "Lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings

@@ -10,16 +10,18 @@ use std::{
 };
 
 use claude_code_api_service::{
-    ledger::{Amount, Reserved, Settle, Settled},
+    ledger::{Amount, Clamp, Limit, Limits, Project, Reserve, Reserved, Settle, Settled},
+    project::ProjectId,
     store::{
         Store, StoreError, conformance,
         conformance::{candidate, reserve, spent},
         postgres::{self, Postgres},
         sqlite::{Options, Sqlite},
     },
-    window::{Moment, Period},
+    window::{Moment, PERIODS, Period},
 };
 use claude_code_api_testkit::PostgresServer;
+use futures_util::future::join_all;
 use tempfile::TempDir;
 
 fn open(folder: &Path, clock: &Arc<AtomicI64>) -> Arc<dyn Store> {
@@ -80,4 +82,52 @@ async fn what_a_dead_process_held_is_charged_at_its_worst_case_and_corrected_onc
     assert_eq!(store.settle(truth).await, Ok(Settled::Already));
     assert_eq!(store.usage(project, Period::Week).await.expect("usage").spent, Amount { tokens: 120, nanos: 120 });
     assert_eq!(store.verify().await.expect("verified").differences, Vec::<String>::new());
+}
+
+/// A day, a week and a month may end while calls run: each is spent where it was held, and what comes after begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_straddle_the_end_of_a_window_are_spent_where_they_were_held() {
+    const CALLS: i64 = 64;
+    // The end of a day; of ISO week 53, a Sunday; of a month; of all three at once.
+    for (last_second, ends) in [
+        ("2026-11-25T23:59:59Z", vec![Period::Day]),
+        ("2027-01-03T23:59:59Z", vec![Period::Day, Period::Week]),
+        ("2026-12-31T23:59:59Z", vec![Period::Day, Period::Month]),
+        ("2027-01-31T23:59:59Z", vec![Period::Day, Period::Week, Period::Month]),
+    ] {
+        let clock = Arc::new(AtomicI64::new(Moment::parse(last_second).expect("a moment").0));
+        let folder = TempDir::new().expect("a folder");
+        let store = open(folder.path(), &clock);
+        let limit = Limit { tokens: Some(CALLS * 10), nanos: None };
+        let id = ProjectId::parse("p").expect("a name");
+        let limits = Limits { windows: [limit; 3], clamp: Clamp::Never, ..Limits::default() };
+        store.set_project(Project { id: id.clone(), limits, created_by_use: false }).await.expect("the store works");
+        let call = || reserve(&id, vec![candidate(5, 5)]);
+        let calls: Vec<Reserve> = (0..CALLS).map(|_| call()).collect();
+        for reserved in join_all(calls.iter().map(|call| store.reserve(call.clone()))).await {
+            assert!(matches!(reserved, Ok(Reserved::Granted(_))), "{last_second}: {reserved:?}");
+        }
+        assert_eq!(store.reserve(call()).await, Ok(Reserved::Wait), "{last_second}: every window is full");
+        clock.fetch_add(1_000, Ordering::SeqCst);
+        // It is the next day. Settlements and new calls come side by side.
+        let settle = |call: &Reserve| {
+            let spent = Some(spent(5, 5));
+            store.settle(Settle { id: call.id, project: id.clone(), spent, claim: None, answer: None })
+        };
+        let fits = ends.len() == 3;
+        let settled = join_all(calls.iter().map(settle));
+        let (settled, reserved) = tokio::join!(settled, store.reserve(call()));
+        assert!(settled.iter().all(|settled| *settled == Ok(Settled::Closed(Amount::ZERO))), "{last_second}");
+        assert_eq!(matches!(reserved, Ok(Reserved::Granted(_))), fits, "{last_second}: {reserved:?}");
+        for period in PERIODS {
+            let usage = store.usage(id.clone(), period).await.expect("usage");
+            let spent = if ends.contains(&period) { 0 } else { CALLS * 10 };
+            assert_eq!(usage.spent.tokens, spent, "{last_second} {period:?}");
+        }
+        // A clock that is set back does not open the old windows again.
+        clock.fetch_add(-5_000, Ordering::SeqCst);
+        let day = store.usage(id.clone(), Period::Day).await.expect("usage");
+        assert_eq!(day.spent.tokens, 0, "{last_second}: the clock went back");
+        assert_eq!(store.verify().await.expect("verified").differences, Vec::<String>::new());
+    }
 }

@@ -15,7 +15,7 @@ use claude_code_api_service::{
     },
     window::Period,
 };
-use claude_code_api_testkit::{PostgresServer, Program, Simulator};
+use claude_code_api_testkit::{PostgresServer, Program, Simulator, run};
 use claude_code_api_wire::ErrorCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -192,4 +192,39 @@ async fn a_database_that_cannot_be_used_is_explained() {
         let message = Postgres::open(malformed, Options::default()).await.err().expect(malformed).to_string();
         assert!(message.contains("postgres://"), "{malformed}: {message}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_revoked_by_hand_is_refused_by_every_process_within_a_second() {
+    let database = PostgresServer::start();
+    let (url, simulator) = (database.database(), Simulator::start());
+    let flags = ["--database-url", url.as_str()];
+    let start = || Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &[]);
+    let (one, other) = tokio::join!(start(), start());
+    let command = async |args: &[&str]| {
+        let ended = run(args.iter().copied().chain(flags), &[]).await;
+        assert!(ended.status.success(), "{args:?}: {ended:?}");
+        ended.stdout.trim().to_owned()
+    };
+    command(&["project", "set", "blue"]).await;
+    let key = command(&["key", "create", "--project", "blue"]).await;
+    let callers = [one.caller().with_key(&key), other.caller().with_key(&key)];
+    for caller in &callers {
+        let begun = Instant::now();
+        while one.caller().get("/v1/usage").await.status != 401 || caller.get("/v1/usage").await.status != 200 {
+            assert!(begun.elapsed() < Duration::from_secs(5), "the key is not known everywhere");
+        }
+        caller.complete(call(&json!({"output": 3}))).await.done();
+    }
+    let id = command(&["key", "list"]).await.split_whitespace().next().expect("an id").to_owned();
+    command(&["key", "revoke", &id]).await;
+    let begun = Instant::now();
+    for caller in &callers {
+        while caller.get("/v1/usage").await.status != 401 {
+            assert!(begun.elapsed() < Duration::from_secs(3), "a revoked key is let in");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    println!("refused everywhere after {:?}", begun.elapsed());
+    assert!(command(&["ledger", "verify"]).await.starts_with("ok: 2 entries"));
 }
