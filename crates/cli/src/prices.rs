@@ -2,18 +2,19 @@
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use clap::Args;
-use claude_code_api_service::{
-    money::Nanos,
-    price::{PriceTable, Row},
-};
+use claude_code_api_service::{config::Config, money::Nanos, price::Row};
 use serde_json::json;
 
 #[derive(Args)]
 pub(crate) struct Prices {
+    /// Settings in TOML, whose `[[prices]]` are added to the published ones
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Print it as JSON, in nano-dollars for a million tokens
     #[arg(long)]
     json: bool,
@@ -21,7 +22,7 @@ pub(crate) struct Prices {
 
 impl Prices {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let (table, mut out) = (PriceTable::default(), io::stdout());
+        let (table, mut out) = (Config::prices_of(self.config.as_deref())?, io::stdout());
         if self.json {
             let rows: Vec<_> = table.rows().iter().map(as_json).collect();
             writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;

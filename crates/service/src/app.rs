@@ -48,6 +48,7 @@ impl App {
         backends: Vec<Arc<dyn Backend>>,
         store: Arc<dyn Store>,
         limits: Limits,
+        prices: PriceTable,
     ) -> Result<Arc<Self>, StoreError> {
         let directory = store.directory(None).await?.unwrap_or_default();
         Ok(Arc::new(Self {
@@ -55,7 +56,7 @@ impl App {
             limits,
             store,
             directory: ArcSwap::from_pointee(directory),
-            prices: PriceTable::default(),
+            prices,
             lines: Arc::default(),
             feeds: Feeds::default(),
             rates: Rates::default(),

@@ -125,8 +125,8 @@ impl Operator {
             None if UnixStream::connect(&path).await.is_ok() => return Ok(Self(Way::Door(path))),
             None => Arc::new(Sqlite::open(folder, Options::default())?),
         };
-        let limits = Config::from_settings(&Settings::default())?.limits;
-        Ok(Self(Way::Here(http::operator_router(App::open(Vec::new(), store, limits).await?))))
+        let Config { limits, prices, .. } = Config::from_settings(&Settings::default())?;
+        Ok(Self(Way::Here(http::operator_router(App::open(Vec::new(), store, limits, prices).await?))))
     }
 
     /// Asks for something, and reads what comes.

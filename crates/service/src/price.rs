@@ -1,6 +1,8 @@
 //! Prices: what a model's tokens cost. Dated and banded data, and exact integer arithmetic on it.
 //!
-//! Source: Anthropic's published prices up to early November 2026.
+//! Source: Anthropic's published prices up to early November 2026. The configuration may add rows, or replace those of a model.
+
+use std::borrow::Cow;
 
 use crate::{money::Nanos, usage::Usage, window::Moment};
 
@@ -47,15 +49,16 @@ impl Rate {
         Nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
 
-    /// The rate of Message Batches: half of every column.
+    /// The rate of Message Batches: half of every column, rounded up.
     #[must_use]
     pub fn halved(&self) -> Self {
+        let half = |price: i64| price / 2 + price % 2;
         Self {
-            input: self.input / 2,
-            output: self.output / 2,
-            cache_write_5m: self.cache_write_5m / 2,
-            cache_write_1h: self.cache_write_1h / 2,
-            cache_read: self.cache_read / 2,
+            input: half(self.input),
+            output: half(self.output),
+            cache_write_5m: half(self.cache_write_5m),
+            cache_write_1h: half(self.cache_write_1h),
+            cache_read: half(self.cache_read),
         }
     }
 
@@ -76,7 +79,7 @@ impl Rate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Id of the model.
-    pub model: &'static str,
+    pub model: Cow<'static, str>,
     /// The most tokens of a prompt (input, cache reads and writes) in this band; the band holds for every token of the call.
     pub prompt_tokens_max: u64,
     /// From when it holds.
@@ -91,7 +94,7 @@ const OCTOBER_7: Moment = Moment(1_791_331_200_000);
 const ANY: u64 = u64::MAX;
 
 const fn row(model: &'static str, prompt_tokens_max: u64, from: Moment, rate: Rate) -> Row {
-    Row { model, prompt_tokens_max, from, rate }
+    Row { model: Cow::Borrowed(model), prompt_tokens_max, from, rate }
 }
 
 const OPUS_5: Rate = Rate::published(50_000, 250_000, 62_500, 100_000, 5_000);
@@ -136,6 +139,16 @@ impl Default for PriceTable {
 }
 
 impl PriceTable {
+    /// The published prices, with these rows in the place of those of the models that they name.
+    pub fn with(mut rows: Vec<Row>) -> Self {
+        rows.sort_by(|one, other| {
+            let place = |row: &Row| (row.prompt_tokens_max, row.from);
+            one.model.cmp(&other.model).then_with(|| place(one).cmp(&place(other)))
+        });
+        let kept = PUBLISHED.into_iter().filter(|published| rows.iter().all(|row| row.model != published.model));
+        Self(kept.chain(rows.iter().cloned()).collect())
+    }
+
     /// Every row.
     pub fn rows(&self) -> &[Row] {
         &self.0
@@ -257,6 +270,27 @@ mod tests {
         assert_eq!(worst("claude-haiku-5-5", 100_001), Some(500_000_000));
         assert_eq!(worst("claude-opus-5-5", 9), Some(4_000_000_000));
         assert_eq!(worst("claude-unheard-of", 9), None);
+    }
+
+    #[test]
+    fn a_model_s_rows_are_replaced_or_added_as_a_whole() {
+        let of = |model: &'static str, prompt_tokens_max, from, price| {
+            let rate = Rate { input: price, output: price, ..Rate::default() };
+            row(model, prompt_tokens_max, from, rate)
+        };
+        let (now, later) = (at("2026-11-01"), at("2027-01-01"));
+        let table = PriceTable::with(vec![
+            of("claude-haiku-5-5", ANY, later, 9),
+            of("claude-next-6", ANY, ALWAYS, 7),
+            of("claude-haiku-5-5", ANY, ALWAYS, 5),
+            of("claude-next-6", 10, ALWAYS, 3),
+        ]);
+        let price = |model, at, tokens| table.rate(model, at, tokens).map(|rate| rate.input);
+        assert_eq!(price("claude-haiku-5-5", now, 1), Some(5));
+        assert_eq!(price("claude-haiku-5-5", later, 200_000), Some(9));
+        assert_eq!((price("claude-next-6", now, 10), price("claude-next-6", now, 11)), (Some(3), Some(7)));
+        assert_eq!(price("claude-opus-5-5", now, 1), Some(4_000_000_000), "the others stay");
+        assert_eq!(PriceTable::with(Vec::new()).rows(), PriceTable::default().rows());
     }
 
     #[test]

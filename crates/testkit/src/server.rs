@@ -200,7 +200,7 @@ fn run(
             }
             None => Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a new ledger")),
         };
-        let app = App::open(vec![backend], store, config.limits).await.expect("a new ledger");
+        let app = App::open(vec![backend], store, config.limits, config.prices).await.expect("a new ledger");
         let served = Served { app: Arc::clone(&app), local: local.clone(), address };
         let _ = ready.send(served);
         let told = async { drop(stopped.await) };

@@ -12,10 +12,13 @@ use secrecy::SecretString;
 
 mod layers;
 mod listen;
+mod prices;
 mod settings;
 
+use crate::price::PriceTable;
 use layers::Layers;
 pub use listen::Listen;
+pub use prices::{PriceSetting, Usd};
 pub use settings::{Allowance, BackendName, Durability, LogFormat, Settings};
 
 /// What the service takes.
@@ -90,6 +93,8 @@ pub struct Config {
     pub limits: Limits,
     /// Settings of Claude over the Messages API.
     pub anthropic: Anthropic,
+    /// What tokens cost.
+    pub prices: PriceTable,
     /// Settings of the embedded model.
     pub local: Local,
     /// What the ledger survives.
@@ -163,6 +168,15 @@ impl Config {
         Layers { matches: Some(matches), file, in_force: Vec::new() }.resolve(given, &from_file)
     }
 
+    /// The prices in force with this file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds what cannot be.
+    pub fn prices_of(file: Option<&Path>) -> Result<PriceTable, ConfigError> {
+        let settings = file.map(layers::read).transpose()?.unwrap_or_default();
+        Layers { matches: None, file, in_force: Vec::new() }.prices(&Settings::default(), &settings)
+    }
+
     /// The defaults, and what `given` sets.
     pub fn from_settings(given: &Settings) -> Result<Self, ConfigError> {
         Layers { matches: None, file: None, in_force: Vec::new() }.resolve(given, &Settings::default())
@@ -223,6 +237,7 @@ impl Layers<'_> {
                     1..=1_000_000,
                 )?,
             },
+            prices: self.prices(given, file)?,
             local: self.local(given, file)?,
             durability: self.pick("durability", given.durability, file.durability, || Durability::Process),
             log: self.pick("log", given.log.clone(), file.log.clone(), || "info".to_owned()),
@@ -270,6 +285,15 @@ impl Layers<'_> {
     ) -> Result<Duration, ConfigError> {
         let seconds = self.pick(name, given, file, || default);
         self.checked(name, duration(seconds))
+    }
+
+    fn prices(&mut self, given: &Settings, file: &Settings) -> Result<PriceTable, ConfigError> {
+        let rows = self.pick("prices", given.prices.clone(), file.prices.clone(), Vec::new);
+        if let Some(told) = self.in_force.last_mut() {
+            told.value = format!("{} rows of our own", rows.len());
+        }
+        let rows = rows.iter().map(PriceSetting::row).collect();
+        self.checked("prices", rows).map(PriceTable::with)
     }
 
     fn local(&mut self, given: &Settings, file: &Settings) -> Result<Local, ConfigError> {

@@ -5,6 +5,8 @@ use std::{fmt::Debug, path::PathBuf, str::FromStr};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::PriceSetting;
+
 /// Every setting, none of them required.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -75,6 +77,9 @@ pub struct Settings {
     /// `max_tokens` on Claude of calls that set none [default: 4096]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_MAX_TOKENS_DEFAULT", value_name = "TOKENS")]
     pub claude_max_tokens_default: Option<u32>,
+    /// Prices that are added to the published ones, or replace those of a model; in the file only, as `[[prices]]`
+    #[arg(skip)]
+    pub prices: Option<Vec<PriceSetting>>,
     /// GGUF file of the embedded model [default: the one that `model install` put in place]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_MODEL_PATH", value_name = "FILE")]
     pub model_path: Option<PathBuf>,
