@@ -55,7 +55,7 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
     );
     let backend = backend(&config)?;
     let named = config.backend;
-    let app = App::open(vec![backend], store, config.limits).await?;
+    let app = App::open(vec![backend], store, config.limits, config.prices).await?;
     if let Err(error) = operator::open(&app, &config.data_dir) {
         tracing::warn!(%error, "there is no socket in the data folder: commands such as `key create` have to wait until this stops");
     }
@@ -155,6 +155,8 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_target(false)
+        // They would be told on standard error, too: where that cannot be written to, telling would be a panic.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal());
     match config.log_format {
         LogFormat::Text => log.init(),

@@ -68,6 +68,11 @@ impl Job {
         matches!(self, Self::Reserve(..) | Self::Settle(..))
     }
 
+    /// Whether it takes nothing on: it ends something, or takes something away.
+    pub(super) fn takes_nothing_on(&self) -> bool {
+        matches!(self, Self::Settle(..) | Self::RevokeKey(..) | Self::ForgetExpired(..))
+    }
+
     /// Whether it changes a key or what a project may use.
     pub(super) fn changes_the_directory(&self) -> bool {
         matches!(self, Self::SetProject(..) | Self::AddKey(..) | Self::RevokeKey(..))

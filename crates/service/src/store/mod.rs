@@ -132,6 +132,9 @@ pub enum StoreError {
     /// It failed; a later attempt may succeed.
     #[error("the ledger's store failed: {0}")]
     Failed(String),
+    /// There is no room for more: what runs is settled, and nothing is taken on.
+    #[error("the disk of the ledger is full, or fails; only running calls are settled until there is room")]
+    Full,
     /// The service is shutting down.
     #[error("the ledger's store is closed")]
     Closed,

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -31,6 +31,7 @@ use crate::{
     window::{Moment, Period},
 };
 
+mod ballast;
 mod claims;
 mod keys;
 mod open;
@@ -51,8 +52,11 @@ pub struct Sqlite {
     syncer: Option<(JoinHandle<()>, std::sync::mpsc::Sender<()>)>,
     reader: Arc<Mutex<Connection>>,
     clock: Arc<open::Clock>,
+    power_loss_safe: bool,
     /// Goes up with every change of a key or a project; nobody else can change them.
     directory_version: Arc<AtomicI64>,
+    /// Whether the disk has no room.
+    is_full: Arc<AtomicBool>,
     /// Held for as long as this is open; released last.
     _lock: File,
 }
@@ -66,8 +70,8 @@ impl Sqlite {
         let lock = open::lock(folder)?;
         let path = open::file(folder);
         let clock = Arc::new(open::Clock::new(options.clock));
-        let writer = open::writer(&path, options.power_loss_safe, &clock)?;
-        let directory_version = Arc::clone(&writer.directory_version);
+        let writer = open::writer(folder, options.power_loss_safe, &clock)?;
+        let (directory_version, is_full) = (Arc::clone(&writer.directory_version), Arc::clone(&writer.is_full));
         let reader = Arc::new(Mutex::new(open::reader(&path)?));
         let syncing = Connection::open(&path).map_err(open::unusable(&path))?;
         let (jobs, waiting) = Jobs::new();
@@ -83,7 +87,9 @@ impl Sqlite {
             syncer: Some((syncer, stop)),
             reader,
             clock,
+            power_loss_safe: options.power_loss_safe,
             directory_version,
+            is_full,
             _lock: lock,
         })
     }
@@ -203,8 +209,18 @@ impl Store for Sqlite {
 
     fn health(&self) -> ServiceHealth {
         let closed = self.jobs.as_ref().is_none_or(Jobs::is_closed);
-        let status = if closed { ServiceStatus::Down } else { ServiceStatus::Ok };
-        let detail = "sqlite: commits survive the process at once, and a power failure after about a second".to_owned();
-        ServiceHealth { status, detail: Some(detail) }
+        let (status, detail) = if self.is_full.load(Ordering::Relaxed) {
+            (
+                ServiceStatus::Down,
+                "sqlite: the disk is full, or fails; calls are refused, and those that run are settled",
+            )
+        } else if closed {
+            (ServiceStatus::Down, "sqlite: closed")
+        } else if self.power_loss_safe {
+            (ServiceStatus::Ok, "sqlite: commits survive the process and a power failure at once")
+        } else {
+            (ServiceStatus::Ok, "sqlite: commits survive the process at once, and a power failure after about a second")
+        };
+        ServiceHealth { status, detail: Some(detail.to_owned()) }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{rows, writer::Writer};
+use super::{ballast::Ballast, rows, writer::Writer};
 use crate::{ledger::Books, store::StoreError, window::Moment};
 
 /// What there is to choose about a store in a folder.
@@ -91,7 +91,8 @@ pub(super) fn unusable(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
 }
 
 /// The connection that writes. It makes what is missing, and charges what dead processes held.
-pub(super) fn writer(path: &Path, power_loss_safe: bool, clock: &Arc<Clock>) -> Result<Writer, StoreError> {
+pub(super) fn writer(folder: &Path, power_loss_safe: bool, clock: &Arc<Clock>) -> Result<Writer, StoreError> {
+    let path = &file(folder);
     let open = || -> rusqlite::Result<Result<Connection, StoreError>> {
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
@@ -114,7 +115,7 @@ pub(super) fn writer(path: &Path, power_loss_safe: bool, clock: &Arc<Clock>) -> 
         Ok(Ok(connection))
     };
     let connection = open().map_err(unusable(path))??;
-    let mut writer = Writer::new(connection, Arc::clone(clock));
+    let mut writer = Writer::new(connection, Arc::clone(clock), Ballast::in_folder(folder));
     recover(&mut writer).map_err(unusable(path))?;
     Ok(writer)
 }

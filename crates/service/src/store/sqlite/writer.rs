@@ -2,19 +2,26 @@
 //!
 //! As the only process on the file it keeps accounts and open reservations in memory; the file is read when something is
 //! named for the first time, and after a commit that failed, when memory is forgotten.
+//!
+//! When the disk is full it gives up the [`Ballast`], and settles what runs in that room; it takes nothing on until it has the
+//! ballast back.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::mpsc;
 
-use super::{claims, keys, open::Clock, rows};
+use super::{ballast::Ballast, claims, keys, open::Clock, rows};
 use crate::{
+    failpoint::Failpoint,
     id::EntryId,
-    ledger::{Books, Entry, SettledBy},
+    ledger::{Books, Entry, Settle, SettledBy},
     project::ProjectId,
     store::{
         CREATED_BY_USE_MAX, StoreError,
@@ -23,6 +30,9 @@ use crate::{
     window::Day,
 };
 
+/// How often it is looked whether a disk that was full has room.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
+
 /// Memory is forgotten when it holds more accounts than this.
 const ACCOUNTS_MAX: usize = 10_000;
 
@@ -30,14 +40,27 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) clock: Arc<Clock>,
     pub(super) directory_version: Arc<AtomicI64>,
+    /// Whether the disk has no room: then only what takes nothing on is done.
+    pub(super) is_full: Arc<AtomicBool>,
+    ballast: Ballast,
+    looked_for_room_at: Option<Instant>,
     books: Books,
     /// Whether memory has to be made anew from the file.
     stale: bool,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, clock: Arc<Clock>) -> Self {
-        Self { connection, clock, directory_version: Arc::default(), books: Books::default(), stale: false }
+    pub(super) fn new(connection: Connection, clock: Arc<Clock>, ballast: Ballast) -> Self {
+        Self {
+            connection,
+            clock,
+            directory_version: Arc::default(),
+            is_full: Arc::default(),
+            ballast,
+            looked_for_room_at: None,
+            books: Books::default(),
+            stale: false,
+        }
     }
 
     /// Begins to write as this epoch, or begins anew.
@@ -56,18 +79,57 @@ impl Writer {
 
     /// Works until every sender is gone.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        self.look_for_room();
         let mut group = Vec::with_capacity(GROUP_MAX);
         while jobs.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-            match self.commit(&group) {
+            self.look_for_room();
+            if self.is_full.load(Ordering::Relaxed) {
+                refuse(&mut group);
+            }
+            let mut written = self.commit(&group);
+            if written.as_ref().is_err_and(is_lack_of_room) && !self.is_full.load(Ordering::Relaxed) {
+                self.make_room();
+                refuse(&mut group);
+                written = self.commit(&group);
+            }
+            match written {
                 Ok(outcomes) => group.drain(..).zip(outcomes).for_each(|(job, outcome)| job.answer(outcome)),
                 Err(error) => {
                     tracing::error!(%error, operations = group.len(), "the ledger could not be written");
-                    self.stale = true;
                     let error = StoreError::Failed(error.to_string());
                     group.drain(..).for_each(|job| job.fail(error.clone()));
                 }
             }
         }
+    }
+
+    /// Takes the ballast, at most once a second; with it the disk has room, too.
+    fn look_for_room(&mut self) {
+        let is_full = self.is_full.load(Ordering::Relaxed);
+        let looked = self.looked_for_room_at.is_some_and(|at| at.elapsed() < LOOK_FOR_ROOM_EVERY || !is_full);
+        if looked {
+            return;
+        }
+        self.looked_for_room_at = Some(Instant::now());
+        let taken = self.ballast.take();
+        self.is_full.store(taken.is_err(), Ordering::Relaxed);
+        match taken {
+            Ok(()) if is_full => tracing::warn!("the disk of the ledger has room again: calls are taken"),
+            Err(error) if !is_full => {
+                tracing::error!(%error, "the disk of the ledger has no room: calls are refused until it has");
+            }
+            _ => {}
+        }
+    }
+
+    /// The disk is full: what runs is to be settled all the same.
+    fn make_room(&mut self) {
+        tracing::error!(
+            "the disk of the ledger is full, or fails: running calls are settled, and calls are refused until it has room"
+        );
+        self.ballast.give_up();
+        self.is_full.store(true, Ordering::Relaxed);
+        self.looked_for_room_at = Some(Instant::now());
     }
 
     fn commit(&mut self, group: &[Job]) -> rusqlite::Result<Vec<Outcome>> {
@@ -79,12 +141,16 @@ impl Writer {
         let applied = group.iter().map(|job| self.apply(job)).collect::<rusqlite::Result<Vec<Outcome>>>();
         let written = applied.and_then(|outcomes| {
             rows::save(&self.connection, &self.books.take_changes())?;
+            Failpoint::Committing.reach();
             self.connection.prepare_cached("commit")?.execute([])?;
             Ok(outcomes)
         });
-        if written.is_err() && !self.connection.is_autocommit() {
-            // What cannot be rolled back was never begun, or is rolled back already.
-            let _ = self.connection.execute_batch("rollback");
+        if written.is_err() {
+            self.stale = true;
+            if !self.connection.is_autocommit() {
+                // What cannot be rolled back was never begun, or is rolled back already.
+                let _ = self.connection.execute_batch("rollback");
+            }
         }
         if group.iter().any(Job::changes_the_directory) {
             self.directory_version.fetch_add(1, Ordering::SeqCst);
@@ -100,20 +166,13 @@ impl Writer {
                 if let Some(claim) = &reserve.claim {
                     rows::load_claim(&self.connection, &mut self.books, claim.scope)?;
                 }
+                if let Some(before) = &reserve.after {
+                    self.load_settled(before)?;
+                }
                 Ok(Outcome::Reserved(self.books.reserve(reserve)))
             }
             Job::Settle(settle, _) => {
-                let day = self.books.reservation(settle.id).map(|open| open.day);
-                if let Some(scope) = settle.claim {
-                    rows::load_claim(&self.connection, &mut self.books, scope)?;
-                }
-                let recovered = if day.is_none() { self.recovered(settle.id)? } else { None };
-                if let Some(day) = day.or(recovered.as_ref().map(|entry| entry.day)) {
-                    self.load(&settle.project, day)?;
-                }
-                if let Some(entry) = recovered {
-                    self.books.load_recovered(entry);
-                }
+                self.load_settled(settle)?;
                 Ok(Outcome::Settled(self.books.settle(settle)))
             }
             Job::Resolve(resolve, _) => {
@@ -149,7 +208,35 @@ impl Writer {
         Ok(rows::entry(&self.connection, id)?.filter(|entry| entry.settled_by == SettledBy::Recovery))
     }
 
+    /// Loads what a settlement names.
+    fn load_settled(&mut self, settle: &Settle) -> rusqlite::Result<()> {
+        if let Some(scope) = settle.claim {
+            rows::load_claim(&self.connection, &mut self.books, scope)?;
+        }
+        let day = self.books.reservation(settle.id).map(|open| open.day);
+        let recovered = if day.is_none() { self.recovered(settle.id)? } else { None };
+        if let Some(day) = day.or(recovered.as_ref().map(|entry| entry.day)) {
+            self.load(&settle.project, day)?;
+        }
+        if let Some(entry) = recovered {
+            self.books.load_recovered(entry);
+        }
+        Ok(())
+    }
+
     fn load(&mut self, project: &ProjectId, day: Day) -> rusqlite::Result<()> {
         rows::load_account(&self.connection, &mut self.books, project, day)
     }
+}
+
+/// What takes something on is refused.
+fn refuse(group: &mut Vec<Job>) {
+    for job in group.extract_if(.., |job| !job.takes_nothing_on()) {
+        job.fail(StoreError::Full);
+    }
+}
+
+/// Whether writing failed for lack of room. What a disk is out of it may also call a failure to write.
+fn is_lack_of_room(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
 }
