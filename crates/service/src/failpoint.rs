@@ -1,4 +1,4 @@
-//! Failpoints: places in a call where a test lets the process die. Builds for use have none.
+//! Failpoints: places in a call where a test lets the process die, or stand still for a moment. Builds for use have none.
 
 /// A place in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,52 +7,103 @@ pub enum Failpoint {
     Held,
     /// The next step sends the request.
     Sending,
+    /// An attempt has failed and is charged, and another one is held for.
+    Retrying,
     /// The backend has begun to answer.
     Answering,
     /// The next step writes the entry.
     Settling,
+    /// What a group of operations changed is written; the next step commits it.
+    Committing,
     /// The entry is written; its caller knows nothing of it.
     Settled,
+    /// The last bytes of the answer are the next to leave.
+    Ending,
 }
 
 impl Failpoint {
     /// Every one, in the order of a call.
-    pub const ALL: [Self; 5] = [Self::Held, Self::Sending, Self::Answering, Self::Settling, Self::Settled];
+    pub const ALL: [Self; 8] = [
+        Self::Held,
+        Self::Sending,
+        Self::Retrying,
+        Self::Answering,
+        Self::Settling,
+        Self::Committing,
+        Self::Settled,
+        Self::Ending,
+    ];
 
     /// As it is named in the environment.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Held => "held",
             Self::Sending => "sending",
+            Self::Retrying => "retrying",
             Self::Answering => "answering",
             Self::Settling => "settling",
+            Self::Committing => "committing",
             Self::Settled => "settled",
+            Self::Ending => "ending",
         }
     }
 
-    /// Ends the process here when `CLAUDE_CODE_API_FAILPOINT` names this place, at the time that it names: `settled:3`.
+    /// Does here what `CLAUDE_CODE_API_FAILPOINT` says of this place: `settled:3` ends the process at the third time, `committing~10`
+    /// takes up to 10 ms at every time.
     #[cfg(debug_assertions)]
     pub(crate) fn reach(self) {
-        use std::sync::{
-            OnceLock,
-            atomic::{AtomicU32, Ordering},
-        };
-        static NAMED: OnceLock<Option<(String, u32)>> = OnceLock::new();
-        static TIMES: AtomicU32 = AtomicU32::new(0);
-        let named = NAMED.get_or_init(|| {
-            #[expect(clippy::disallowed_methods, reason = "no setting of the product")]
-            let value = std::env::var("CLAUDE_CODE_API_FAILPOINT").ok()?;
-            let (name, time) = value.split_once(':')?;
-            Some((name.to_owned(), time.parse().ok()?))
-        });
-        if let Some((name, time)) = named
-            && name == self.as_str()
-            && TIMES.fetch_add(1, Ordering::SeqCst) + 1 == *time
-        {
-            std::process::abort();
+        if let Some(named) = armed::named(self) {
+            named.act();
         }
     }
 
     #[cfg(not(debug_assertions))]
     pub(crate) fn reach(self) {}
+}
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::{
+        sync::{
+            OnceLock,
+            atomic::{AtomicU32, Ordering},
+        },
+        time::Duration,
+    };
+
+    use super::Failpoint;
+
+    pub(super) struct Named {
+        place: String,
+        /// The time at which the process ends.
+        dies_at: Option<u32>,
+        delay_ms_max: u32,
+        times: AtomicU32,
+    }
+
+    pub(super) fn named(place: Failpoint) -> Option<&'static Named> {
+        static NAMED: OnceLock<Option<Named>> = OnceLock::new();
+        let named = NAMED.get_or_init(|| {
+            #[expect(clippy::disallowed_methods, reason = "no setting of the product")]
+            let value = std::env::var("CLAUDE_CODE_API_FAILPOINT").ok()?;
+            let (place, figure) = value.split_once([':', '~'])?;
+            let (figure, dies) = (figure.parse().ok()?, value.contains(':'));
+            let (dies_at, delay_ms_max) = if dies { (Some(figure), 0) } else { (None, figure) };
+            Some(Named { place: place.to_owned(), dies_at, delay_ms_max, times: AtomicU32::new(0) })
+        });
+        named.as_ref().filter(|named| named.place == place.as_str())
+    }
+
+    impl Named {
+        pub(super) fn act(&self) {
+            let time = self.times.fetch_add(1, Ordering::SeqCst) + 1;
+            if self.dies_at == Some(time) {
+                std::process::abort();
+            }
+            // Spread over the range, by the bits of the golden ratio.
+            let delay_us = (time.wrapping_mul(2_654_435_769) >> 12) % (self.delay_ms_max * 1_000 + 1);
+            #[expect(clippy::disallowed_methods, reason = "standing still is what a test asked for")]
+            std::thread::sleep(Duration::from_micros(delay_us.into()));
+        }
+    }
 }

@@ -5,13 +5,14 @@ use std::time::Instant;
 use claude_code_api_service::{
     backend::{Backend, Prompt, Reason, Sampling, Spend, anthropic::Anthropic, conformance},
     config::{Config, Settings},
-    ledger::{Clamp, Limit, Limits, Project},
+    ledger::{Clamp, Ended, Entry, Limit, Limits, Project},
     price::PriceTable,
     project::ProjectId,
+    store::EntriesWanted,
     usage::Usage,
-    window::Moment,
+    window::{Moment, Period},
 };
-use claude_code_api_testkit::{Answer, Simulator, TestServer, simulator::KEY};
+use claude_code_api_testkit::{Answer, Simulator, TestServer, simulator::KEY, until};
 use claude_code_api_wire::{ErrorCode, Message, Role, UsageReport};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -111,7 +112,8 @@ async fn every_failure_is_charged_as_what_it_was() {
 #[tokio::test]
 async fn an_attempt_of_which_nothing_is_known_is_charged_at_its_worst_case() {
     let simulator = Simulator::start();
-    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let mut server = TestServer::start_on(&simulator, Settings::default()).await;
+    server.expect_logged("broke off and is charged");
     let refused = call(&json!({"status": 500}), 1_000);
     assert_eq!(server.caller().complete(refused).await.error().error.code, ErrorCode::BackendError);
     assert_eq!(used(&server, "default").await.total_cost_nanos, 0, "an error status costs nothing");
@@ -123,6 +125,134 @@ async fn an_attempt_of_which_nothing_is_known_is_charged_at_its_worst_case() {
     late["timeout"] = json!(0.2);
     assert_eq!(server.caller().complete(late).await.error().error.code, ErrorCode::Timeout);
     assert!(used(&server, "default").await.total_cost_nanos > usage.total_cost_nanos);
+}
+
+async fn entries(server: &TestServer, project: &str) -> Vec<Entry> {
+    let project = Some(ProjectId::parse(project).expect("a name"));
+    let wanted = EntriesWanted { project, count_max: 100, ..EntriesWanted::default() };
+    server.app().store().entries(wanted).await.expect("the store works")
+}
+
+/// A project that may spend this much a day, in nano-dollars.
+async fn with_budget(server: &TestServer, name: &str, nanos_per_day: i64) {
+    let day = Limit { tokens: None, nanos: Some(nanos_per_day) };
+    let limits = Limits { windows: [day, Limit::default(), Limit::default()], ..Limits::default() };
+    let id = ProjectId::parse(name).expect("a name");
+    let project = Project { id: id.clone(), limits, created_by_use: false };
+    server.app().store().set_project(project).await.expect("the store works");
+    until("the limit is known", || server.app().directory().project(&id).is_some()).await;
+}
+
+fn of(project: &str, mut request: Value) -> Value {
+    request["project_id"] = json!(project);
+    request
+}
+
+#[tokio::test]
+async fn an_attempt_that_broke_off_is_charged_and_tried_again_under_a_hold_of_its_own() {
+    let simulator = Simulator::start();
+    let mut server = TestServer::start_on(&simulator, Settings::default()).await;
+    server.expect_logged("broke off and is charged");
+    let flaky = call(&json!({"fault": "reset_after", "faults": 1, "input": 20, "output": 90}), 100);
+    let answer = server.caller().once("k").complete(flaky).await.done();
+    let found = entries(&server, "default").await;
+    let [whole, broken] = found.as_slice() else { panic!("not two attempts: {found:?}") };
+    assert!(found.iter().all(|entry| entry.call.to_string() == answer.id), "{found:?}");
+    assert_eq!((whole.spent.ended, whole.spent.exact, whole.spent.cost.0), (Ended::Complete, true, answer.cost_nanos));
+    assert_eq!((broken.spent.ended, broken.spent.exact), (Ended::Failed, false));
+    assert!(broken.spent.cost.0 >= 100 * 10_000, "charged at its worst case: {broken:?}");
+    let used = used(&server, "default").await.total_cost_nanos;
+    assert!(used == broken.spent.cost.0 + answer.cost_nanos && used >= cost(&simulator), "{used}");
+}
+
+#[tokio::test]
+async fn no_attempt_is_made_that_the_budget_or_the_call_s_own_limit_does_not_cover() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    // Room for one attempt of at most 100 tokens out at 10,000 each, and not for two.
+    with_budget(&server, "once", 2_000_000).await;
+    let flaky = |output: u32| call(&json!({"fault": "reset_after", "faults": 1, "output": output}), 100);
+    let mut frugal = of("frugal", flaky(6));
+    frugal["max_cost"] = json!(0.002);
+    for (project, request) in [("once", of("once", flaky(5))), ("frugal", frugal)] {
+        let requests = simulator.requests().len();
+        let error = server.caller().complete(request).await.error().error;
+        assert_eq!((error.code, error.retryable), (ErrorCode::BackendError, true), "{project}: {error:?}");
+        assert_eq!(simulator.requests().len() - requests, 1, "{project}");
+        let found = entries(&server, project).await;
+        assert_eq!(found.len(), 1, "{project}: {found:?}");
+        assert!(used(&server, project).await.total_cost_nanos <= 2_000_000, "{project}");
+    }
+}
+
+#[tokio::test]
+async fn an_input_that_is_too_long_by_its_bytes_is_counted() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    with_budget(&server, "tight", 10_000_000).await;
+    // 20,000 bytes at 2,000 nano-dollars each are more than is left; the 1,000 tokens that they are, are not.
+    let long = |script: Value| {
+        let text = "word ".repeat(4_000);
+        json!({"prompt": format!("{text} sim:{script}"), "model": "sonnet", "max_tokens": 100, "project_id": "tight"})
+    };
+    let answer = server.caller().complete(long(json!({"count": 1_000, "input": 1_020, "output": 5}))).await.done();
+    assert_eq!(answer.cost_nanos, 1_020 * 2_000 + 5 * 10_000);
+    assert_eq!(simulator.counted().len(), 1);
+    let body = &simulator.counted()[0];
+    assert!(body.get("max_tokens").is_none() && body["model"] == "claude-sonnet-5-5", "{body}");
+    // Where counting fails, or says that it is too much, the refusal stands.
+    for count in [0, 5_000] {
+        let error = server.caller().complete(long(json!({"count": count}))).await.error().error;
+        assert_eq!(error.code, ErrorCode::BudgetExceeded, "{count}");
+    }
+    assert_eq!((simulator.counted().len(), simulator.requests().len()), (3, 1));
+    // What fits is not counted, as that takes time.
+    server.caller().complete(of("tight", call(&json!({}), 5))).await.done();
+    assert_eq!(simulator.counted().len(), 3);
+}
+
+#[tokio::test]
+async fn an_input_that_may_be_priced_at_a_dearer_band_is_counted_where_money_is_limited() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    // 150,000 bytes in the upper band could cost 75 million, which is there; 40,000 tokens in the lower one are 4 million.
+    with_budget(&server, "ample", 200_000_000).await;
+    let script = json!({"count": 40_000, "input": 40_000, "output": 5, "delay_ms": 500});
+    let prompt = format!("{} sim:{script}", "x".repeat(150_000));
+    let request = json!({"prompt": prompt, "model": "haiku", "max_tokens": 100});
+    let (caller, held) = (server.caller(), async {
+        loop {
+            let held = server.app().store().usage(ProjectId::parse("ample").expect("a name"), Period::Day).await;
+            let held = held.expect("the store works").held.nanos;
+            if held > 0 {
+                return held;
+            }
+        }
+    });
+    let (answer, held) = tokio::join!(caller.complete(of("ample", request.clone())), held);
+    assert_eq!(answer.done().cost_nanos, 40_000 * 100 + 5 * 500);
+    assert!(held < 5_000_000, "held at the dearer band: {held}");
+    assert_eq!(simulator.counted().len(), 1);
+    caller.complete(of("unlimited", request)).await.done();
+    assert_eq!(simulator.counted().len(), 1, "who has no limit need not wait for a count");
+}
+
+#[tokio::test]
+async fn auto_is_haiku_where_what_is_left_does_not_cover_the_default() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    with_budget(&server, "poor", 5_000_000).await;
+    let request = json!({"prompt": "Hello", "max_tokens": 1_000});
+    let rich = server.caller().complete(request.clone()).await.done();
+    assert_eq!((rich.model.as_str(), rich.route.expect("chosen").reason.as_str()), ("sonnet", "the default tier"));
+    let poor = server.caller().complete(of("poor", request.clone())).await.done();
+    assert_eq!((poor.model.as_str(), poor.clamped_max_tokens), ("haiku", None));
+    let route = poor.route.expect("chosen");
+    assert_eq!((route.tier.as_str(), route.reason.contains("does not cover sonnet")), ("haiku", true), "{route:?}");
+    let mut asked = of("poor", request);
+    asked["model"] = json!("sonnet");
+    let error = server.caller().complete(asked).await.error().error;
+    assert_eq!(error.code, ErrorCode::BudgetExceeded, "who asks for a model does not get another one");
 }
 
 #[tokio::test]

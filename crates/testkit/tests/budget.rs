@@ -7,7 +7,7 @@ use claude_code_api_service::{
     ledger::{Clamp, Limit, Limits, Project},
     project::ProjectId,
 };
-use claude_code_api_testkit::{BOUND, Caller, Raw, TestServer, until};
+use claude_code_api_testkit::{BOUND, Caller, Raw, Simulator, TestServer, until};
 use claude_code_api_wire::{BudgetUnit, ErrorCode, Period, UsageReport};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -70,14 +70,15 @@ async fn what_usage_is_asked_for_is_checked() {
 #[tokio::test]
 async fn a_call_that_the_budget_does_not_cover_is_refused_with_the_figures() {
     let server = TestServer::start().await;
-    limit(&server, "small", 300, Clamp::Never).await;
+    // Its input is some 20 tokens: what it may be at most without being counted, and 100 tokens of output, would be too much.
+    limit(&server, "small", 200, Clamp::Never).await;
     let answer = server.caller().complete(call("small", 200)).await;
     let error = answer.error().error;
     assert_eq!((answer.status, error.code, error.retryable), (429, ErrorCode::BudgetExceeded, false));
-    assert!(error.message.starts_with("Budget exceeded: project small has used 0 tokens of its 300 tokens a month"));
+    assert!(error.message.starts_with("Budget exceeded: project small has used 0 tokens of its 200 tokens a month"));
     let budget = error.budget().expect("the figures");
     assert_eq!((budget.unit, budget.period), (BudgetUnit::Tokens, Some(Period::Month)));
-    assert_eq!(json!([budget.limit, budget.used, budget.held, budget.remaining]), json!([300.0, 0.0, 0.0, 300.0]));
+    assert_eq!(json!([budget.limit, budget.used, budget.held, budget.remaining]), json!([200.0, 0.0, 0.0, 200.0]));
     assert!(budget.resets_at.is_some_and(|at| at.ends_with("-01T00:00:00Z")));
     assert_eq!(server.caller().complete(call("small", 100)).await.done().project_id, "small");
 }
@@ -204,13 +205,16 @@ async fn calls_that_come_too_fast_are_told_exactly_when_to_come() {
 
 #[tokio::test]
 async fn more_calls_than_may_run_wait_a_little_and_are_then_turned_away() {
-    let server = TestServer::start_with(Settings { budget_wait: Some(0.3), ..Settings::default() }).await;
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings { budget_wait: Some(0.3), ..Settings::default() }).await;
     let id = ProjectId::parse("narrow").expect("a name");
     let limits = Limits { calls_max: Some(1), ..Limits::default() };
     let project = Project { id, limits, created_by_use: false };
     server.app().store().set_project(project).await.expect("the store works");
-    let mut running = server.caller().stream(call("narrow", 200)).await;
-    running.first_delta().await;
+    // It takes until its caller leaves.
+    let slow = json!({"prompt": r#"sim:{"delay_ms": 60000}"#, "project_id": "narrow"});
+    let running = Raw::complete(server.address(), &slow.to_string()).await;
+    until("the call runs", || simulator.requests().len() == 1).await;
     let begun = Instant::now();
     let error = server.caller().complete(call("narrow", 2)).await.error().error;
     assert_eq!((error.code, error.retry_after), (ErrorCode::Overloaded, Some(1.0)));

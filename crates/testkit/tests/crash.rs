@@ -158,7 +158,9 @@ async fn on_a_file() {
     open(&folder).set_project(project()).await.expect("the store works");
     let mut answers = Vec::new();
     for crash in 0..crashes() {
-        let program = Program::serve_on(&simulator, folder, &["--log", "error"], &[]).await;
+        // Commits take their time, each another: whoever is killed is often killed in one.
+        let slow = [("CLAUDE_CODE_API_FAILPOINT", "committing~10")];
+        let program = Program::serve_on(&simulator, folder, &["--log", "error"], &slow).await;
         let (services, dies_at) = ([program.caller()], Instant::now() + time_to_live(crash));
         let callers = join_all((0..CALLERS).map(|_| load.run(&services, dies_at)));
         let kill = async {
@@ -170,6 +172,15 @@ async fn on_a_file() {
         answers.extend(answered.into_iter().flatten());
     }
     nothing_is_lost(&open(&folder), &simulator, &answers).await;
+}
+
+/// The same for a process that dies at this step: where that is between attempts, the first of each breaks off.
+fn request_at(failpoint: Failpoint, number: usize) -> Value {
+    if failpoint != Failpoint::Retrying {
+        return request(number);
+    }
+    let script = json!({"input": 50, "output": number, "fault": "reset_after", "faults": 1});
+    json!({"prompt": format!("Hello sim:{script}"), "model": "sonnet", "max_tokens": 100, "timeout": 20})
 }
 
 /// Whatever the step at which a process dies: its callers send their calls again to the next, and each is done once.
@@ -184,7 +195,7 @@ async fn at_every_step_of_a_call() {
         let mut program = Program::serve_on(&simulator, folder, &[], &environment).await;
         let caller = program.caller();
         let call = async |caller: &Caller, number: usize| {
-            caller.once(format!("key-{number}")).try_complete(request(number)).await.ok()
+            caller.once(format!("key-{number}")).try_complete(request_at(failpoint, number)).await.ok()
         };
         let first = join_all((0..CALLS).map(|number| call(&caller, number))).await;
         let first: Vec<_> = first.into_iter().flatten().map(|answer| answer.done()).collect();

@@ -266,7 +266,7 @@ async fn limits_set_by_hand_are_in_force_at_the_next_start() {
     let ended = run(set, &[]).await;
     assert_eq!(ended.stdout, "tight: 150 tokens a day, $12.5 a month; clamp unset\n", "{ended:?}");
     let program = Program::serve_in(folder, &[]).await;
-    let request = json!({"prompt": "Hello", "project_id": "tight", "max_tokens": 100});
+    let request = json!({"prompt": "Hello", "project_id": "tight", "max_tokens": 150});
     let error = program.caller().complete(request).await.error().error;
     assert_eq!(error.code, ErrorCode::BudgetExceeded);
     for wrong in [["--tokens-per-day", "-1"], ["--usd-per-day", "1e3"], ["--calls-max", "many"]] {

@@ -156,6 +156,9 @@ pub trait Backend: Send + Sync {
     /// Whether it works now.
     fn health(&self) -> ServiceHealth;
 
+    /// The most tokens that the input of this prompt can be, by counting; `None` when that fails, or takes too long.
+    fn count(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Option<u64>>;
+
     /// Starts a call. An error here is [`Spend::Unspent`].
     fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Events, Failure>>;
 }

@@ -10,7 +10,14 @@ use claude_code_api_wire::{CompleteResponse, Message};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::{app::App, backend::Sampling, failpoint::Failpoint, ledger::Claim, model::ModelChoice, project::ProjectId};
+use crate::{
+    app::App,
+    backend::{Prompt, Sampling},
+    failpoint::Failpoint,
+    ledger::Claim,
+    model::ModelChoice,
+    project::ProjectId,
+};
 
 mod bound;
 mod claim;
@@ -62,6 +69,14 @@ pub struct Request {
     pub claim: Option<Claim>,
 }
 
+impl Request {
+    /// What a backend is asked to continue.
+    fn prompt(&self, max_tokens: u32) -> Prompt {
+        let Self { system, messages, sampling, .. } = self.clone();
+        Prompt { system, messages, max_tokens, sampling }
+    }
+}
+
 /// Starts a call in a task of its own.
 pub fn start(app: &Arc<App>, caller: Caller, request: Request) -> Updates {
     let (feed, updates) = Feed::new();
@@ -84,8 +99,8 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
     let deadline = Instant::now() + request.timeout;
     let waiting = relay::Interrupts { app, feed, announced: None, epoch: None, timeout: request.timeout, deadline };
     rate::admit(app, &caller.project)?;
-    let routed = route::candidates(app, &request)?;
-    let reservation = match waiting.or(reserve::or_answer(app, &caller, &request, &routed, feed)).await? {
+    let mut routed = route::candidates(app, &request)?;
+    let mut reservation = match waiting.or(reserve::or_answer(app, &caller, &request, &mut routed, feed)).await? {
         Held::Now(reservation) => reservation,
         Held::Answered(response) => return Ok(*response),
     };
@@ -96,11 +111,11 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
     let running = relay::Interrupts { announced: announced.as_ref(), epoch, ..waiting };
     let mut seen = relay::Seen::default();
     let answer = async {
-        let events = dispatch::first_that_answers(&routed, &request, &reservation, &mut seen).await?;
+        let events = dispatch::first_that_answers(app, &routed, &request, &mut reservation, &mut seen).await?;
         relay::to_the_end(events, &reservation, feed, &mut seen).await
     };
     let result = running.or(answer).await;
-    settle::close(app, reservation, routed, relay::End { result, seen }).await
+    settle::close(app, reservation, relay::End { result, seen }).await
 }
 
 #[cfg(test)]
@@ -110,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        backend::{Backend, Events, Failure, Offer, Prompt},
+        backend::{Backend, Events, Failure, Offer},
         config::{Config, Settings},
         ledger::Amount,
         store::{
@@ -138,6 +153,10 @@ mod tests {
             ServiceHealth { status: ServiceStatus::Ok, detail: None }
         }
 
+        fn count(&self, _: &str, _: Prompt) -> BoxFuture<'_, Option<u64>> {
+            Box::pin(async { None })
+        }
+
         fn call(&self, _: &str, _: Prompt) -> BoxFuture<'_, Result<Events, Failure>> {
             Box::pin(async { panic!("on purpose") })
         }
@@ -148,7 +167,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a ledger"));
         let config = Config::from_settings(&Settings::default()).expect("in range");
-        let app = App::open(vec![Arc::new(Panicking)], Arc::clone(&store), config.limits).await.expect("a new ledger");
+        let app = App::open(vec![Arc::new(Panicking)], Arc::clone(&store), config.limits, config.prices)
+            .await
+            .expect("a new ledger");
         let request = Request {
             model: ModelChoice::Auto,
             system: None,

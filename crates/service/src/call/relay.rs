@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use claude_code_api_wire::{Start, StopReason};
+use claude_code_api_wire::{Route, Start, StopReason};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
@@ -55,11 +55,13 @@ pub(super) struct Attempted {
     /// `max_tokens`, where it was lowered.
     pub(super) clamped: Option<u32>,
     pub(super) is_embedded: bool,
+    /// Why it was chosen, where the caller left that to the service.
+    pub(super) route: Option<Route>,
     has_tier: bool,
 }
 
 impl Attempted {
-    pub(super) fn new(target: &Target, request: &Request, max_tokens: u32) -> Self {
+    pub(super) fn new(target: &Target, request: &Request, max_tokens: u32, route: Option<Route>) -> Self {
         let asked = request.max_tokens.unwrap_or(target.offer.max_tokens_default);
         Self {
             backend: target.backend.name(),
@@ -68,6 +70,7 @@ impl Attempted {
             max_tokens,
             clamped: (max_tokens < asked).then_some(max_tokens),
             is_embedded: target.offer.is_embedded,
+            route,
             has_tier: target.offer.tier.is_some(),
         }
     }
@@ -97,8 +100,8 @@ pub(super) struct Interrupts<'a> {
 }
 
 impl Interrupts<'_> {
-    /// Waits for `step`, but not past the deadline, a forced shutdown, the reader's departure, or the loss of its hold. A step that is cut off is
-    /// dropped, and that cancels it.
+    /// Waits for `step`, but not past the deadline, a forced shutdown, the reader's departure, or the loss of its hold. A step that
+    /// is cut off is dropped, and that cancels it.
     pub(super) async fn or<T>(&self, step: impl Future<Output = Result<T, CallFailure>>) -> Result<T, CallFailure> {
         tokio::select! {
             biased;
@@ -175,7 +178,7 @@ impl Seen {
         self.model_id = model_id;
     }
 
-    fn backend(&self) -> &'static str {
+    pub(super) fn backend(&self) -> &'static str {
         self.target.as_ref().expect("an answer has a target").backend
     }
 }

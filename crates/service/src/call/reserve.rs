@@ -8,11 +8,11 @@ use std::time::Duration;
 use claude_code_api_wire::CompleteResponse;
 use tokio::time::Instant;
 
-use super::{CallFailure, Caller, Request, bound, claim, feed::Feed, route::Routed};
+use super::{CallFailure, Caller, Request, bound, claim, feed::Feed, route::Routed, settle};
 use crate::{
     app::{App, OpenReservation},
     id::{CallId, EntryId},
-    ledger::{Candidate, ClaimScope, Grant, Reserve, Reserved, Settle},
+    ledger::{Candidate, ClaimScope, Grant, Limits, Reserve, Reserved, Settle},
     project::ProjectId,
 };
 
@@ -43,7 +43,7 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if self.is_open {
             tracing::error!(entry = %self.id, "a call ended without settling; it is charged at its worst case");
-            super::settle::until_done(self.app, super::settle::in_full(self));
+            settle::until_done(self.app, settle::in_full(self));
         }
     }
 }
@@ -64,7 +64,7 @@ pub(super) async fn or_answer<'a>(
     app: &'a App,
     caller: &Caller,
     request: &Request,
-    routed: &Routed,
+    routed: &mut Routed,
     feed: &Feed,
 ) -> Result<Held<'a>, CallFailure> {
     let mut was_done = false;
@@ -92,23 +92,28 @@ enum Asked<'a> {
     Done,
 }
 
-async fn hold<'a>(app: &'a App, caller: &Caller, request: &Request, routed: &Routed) -> Result<Asked<'a>, CallFailure> {
+async fn hold<'a>(
+    app: &'a App,
+    caller: &Caller,
+    request: &Request,
+    routed: &mut Routed,
+) -> Result<Asked<'a>, CallFailure> {
     if app.is_draining() {
         return Err(CallFailure::ShuttingDown);
     }
     // Counted from here on, so that shutdown waits for the outcome.
     let open = app.open_reservations().open();
-    let input_tokens = bound::input_tokens(request);
     let reserve = Reserve {
         id: EntryId::new(),
         call: CallId::new(),
         project: caller.project.clone(),
-        candidates: candidates(request, routed, input_tokens),
+        candidates: Vec::new(),
         nanos_max: request.nanos_max,
         creates: caller.makes_project.then(|| app.limits_of_new_projects()),
         claim: request.claim.clone(),
+        after: None,
     };
-    let grant = match grant(app, &reserve).await? {
+    let grant = match grant_by_bytes_or_count(app, &reserve, request, routed).await? {
         Granted::Now(grant) => grant,
         Granted::Running(call) => return Ok(Asked::Running(call)),
         Granted::Done => return Ok(Asked::Done),
@@ -121,17 +126,50 @@ async fn hold<'a>(app: &'a App, caller: &Caller, request: &Request, routed: &Rou
         call: grant.call,
         claim: request.claim.as_ref().map(|claim| claim.scope),
         project,
+        input_tokens: input_tokens(&grant, routed),
         grant,
-        input_tokens,
         opened_at: Instant::now(),
         _open: open,
     }))
 }
 
-fn candidates(request: &Request, routed: &Routed, input_tokens: i64) -> Vec<Candidate> {
+/// Holds for another attempt of a call whose last one may have cost something, and charges that one, in one transaction. False
+/// where there is no such room: then the reservation is the one that it was, and `settle` sees to it as ever.
+pub(super) async fn another(
+    app: &App,
+    request: &Request,
+    routed: &Routed,
+    reservation: &mut Reservation<'_>,
+    charge: Settle,
+) -> bool {
+    let charged = charge.spent.as_ref().map_or(0, |spent| spent.cost.0);
+    let reserve = Reserve {
+        id: EntryId::new(),
+        call: reservation.call,
+        project: reservation.project.clone(),
+        candidates: candidates(request, routed),
+        nanos_max: request.nanos_max.map(|most| most - charged),
+        creates: None,
+        claim: request.claim.clone(),
+        after: Some(Box::new(charge)),
+    };
+    let Ok(Granted::Now(grant)) = grant(app, &reserve).await else { return false };
+    reservation.id = reserve.id;
+    reservation.input_tokens = input_tokens(&grant, routed);
+    reservation.grant = grant;
+    true
+}
+
+/// The bound on the input of the dearest target that a hold covers.
+fn input_tokens(grant: &Grant, routed: &Routed) -> i64 {
+    let bounds = grant.kept.iter().map(|kept| routed.targets[kept.index].input_tokens);
+    bounds.max().unwrap_or(0).min(grant.held.tokens)
+}
+
+fn candidates(request: &Request, routed: &Routed) -> Vec<Candidate> {
     let candidate = |target: &super::route::Target| Candidate {
         model: target.offer.shown_as().to_owned(),
-        input_tokens,
+        input_tokens: target.input_tokens,
         output_tokens: request.max_tokens.unwrap_or(target.offer.max_tokens_default).into(),
         output_set: request.max_tokens.is_some(),
         input_price: target.price.input,
@@ -144,6 +182,31 @@ enum Granted {
     Now(Grant),
     Running(CallId),
     Done,
+}
+
+/// Whether money is limited for this call, as far as is known before the ledger is asked.
+fn may_lack_money(app: &App, reserve: &Reserve) -> bool {
+    let limited = |limits: &Limits| limits.windows.iter().any(|limit| limit.nanos.is_some());
+    reserve.nanos_max.is_some() || app.directory().project(&reserve.project).is_some_and(|known| limited(&known.limits))
+}
+
+/// Bytes bound the input, which takes no time; where that is too much, or may be priced too dear, it is counted.
+async fn grant_by_bytes_or_count(
+    app: &App,
+    reserve: &Reserve,
+    request: &Request,
+    routed: &mut Routed,
+) -> Result<Granted, CallFailure> {
+    if may_lack_money(app, reserve) && routed.crosses_a_band(app) {
+        bound::count(app, request, routed).await;
+    }
+    loop {
+        let reserve = Reserve { candidates: candidates(request, routed), ..reserve.clone() };
+        match grant(app, &reserve).await {
+            Err(CallFailure::BudgetExceeded { .. }) if !routed.is_counted => bound::count(app, request, routed).await,
+            granted => return granted,
+        }
+    }
 }
 
 async fn grant(app: &App, reserve: &Reserve) -> Result<Granted, CallFailure> {
@@ -198,7 +261,6 @@ async fn once(app: &App, reserve: &Reserve) -> Result<Once, CallFailure> {
         }
         Reserved::NoProject => Err(CallFailure::NoProject { project: project() }),
         Reserved::TooManyProjects => Err(CallFailure::TooManyProjects),
-        Reserved::EpochDead => Err(CallFailure::LedgerDown),
     }
 }
 
@@ -214,7 +276,7 @@ impl Drop for Unanswered<'_> {
         if let Some(reserve) = self.reserve {
             let claim = reserve.claim.as_ref().map(|claim| claim.scope);
             let release = Settle { id: reserve.id, project: reserve.project.clone(), spent: None, claim, answer: None };
-            super::settle::until_done(self.app, release);
+            settle::until_done(self.app, release);
         }
     }
 }

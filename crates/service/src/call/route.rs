@@ -1,8 +1,9 @@
 //! Step 3 of 7: which models could answer, best first.
 //!
-//! `auto` is the default tier until a router that reads the prompt stands here.
+//! `auto` is the default tier, and haiku where what is left of the budget does not cover that, until a router that reads the
+//! prompt stands here.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::Route;
 
@@ -19,6 +20,8 @@ use crate::{
 pub(super) struct Target {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) offer: Offer,
+    /// The most tokens that the input can be.
+    pub(super) input_tokens: i64,
     /// The dearest that a call of this size can be.
     pub(super) price: Rate,
 }
@@ -27,45 +30,87 @@ pub(super) struct Target {
 pub(super) struct Routed {
     /// Never empty; best first.
     pub(super) targets: Vec<Target>,
-    /// How the model was chosen, when the caller left that to the service.
-    pub(super) route: Option<Route>,
+    /// Whether the caller left the choice to the service.
+    pub(super) is_chosen: bool,
+    /// Whether inputs were counted; else they are bounded by their bytes.
+    pub(super) is_counted: bool,
 }
 
-/// What `auto` means.
-const DEFAULT_TIER: Tier = Tier::Sonnet;
+/// What `auto` means, best first.
+const AUTO: [Tier; 2] = [Tier::Sonnet, Tier::Haiku];
+
+/// How far apart the clocks of this process and of the ledger may be.
+const CLOCKS_APART: Duration = Duration::from_mins(5);
 
 pub(super) fn candidates(app: &App, request: &Request) -> Result<Routed, CallFailure> {
-    let (choice, route) = match &request.model {
-        ModelChoice::Auto => (ModelChoice::Tier(DEFAULT_TIER), Some(default_route())),
-        asked => (asked.clone(), None),
-    };
-    let offers = app.backends().iter().filter_map(|backend| Some((backend, backend.offer(&choice)?)));
-    let targets = offers.map(|(backend, offer)| target(app, request, backend, offer)).collect::<Result<Vec<_>, _>>()?;
+    let is_chosen = request.model == ModelChoice::Auto;
+    let choices = if is_chosen { AUTO.map(ModelChoice::Tier).to_vec() } else { vec![request.model.clone()] };
+    let input_tokens = bound::by_bytes(request);
+    let mut targets: Vec<Target> = Vec::new();
+    for choice in choices {
+        for backend in app.backends() {
+            let Some(offer) = backend.offer(&choice) else { continue };
+            // A backend may offer one model for several tiers.
+            if targets.iter().all(|known| known.offer.model_id != offer.model_id || known.offer.tier != offer.tier) {
+                targets.push(target(app, backend, offer, input_tokens)?);
+            }
+        }
+    }
     if targets.is_empty() {
         return Err(unknown_model(app, &request.model));
     }
-    Ok(Routed { targets, route })
+    Ok(Routed { targets, is_chosen, is_counted: false })
 }
 
-fn target(app: &App, request: &Request, backend: &Arc<dyn Backend>, offer: Offer) -> Result<Target, CallFailure> {
-    let prompt_tokens_max = bound::input_tokens(request).cast_unsigned();
-    let price = if offer.is_embedded {
-        Some(Rate::default())
-    } else {
-        app.prices().worst(&offer.model_id, Moment::of_system(), prompt_tokens_max)
-    };
-    let price = price.ok_or_else(|| CallFailure::Invalid {
+fn target(app: &App, backend: &Arc<dyn Backend>, offer: Offer, input_tokens: i64) -> Result<Target, CallFailure> {
+    let price = dearest(app, &offer, input_tokens).ok_or_else(|| CallFailure::Invalid {
         field: "model",
         message: format!(
             "model: {:?} has no known price; `claude-code-api prices` lists the models that have",
             offer.model_id
         ),
     })?;
-    Ok(Target { backend: Arc::clone(backend), offer, price })
+    Ok(Target { backend: Arc::clone(backend), offer, input_tokens, price })
 }
 
-fn default_route() -> Route {
-    Route { tier: DEFAULT_TIER.as_str().to_owned(), reason: "the default tier".to_owned() }
+/// The dearest that a call of this size can be, whenever within the next while the ledger holds it.
+fn dearest(app: &App, offer: &Offer, input_tokens: i64) -> Option<Rate> {
+    if offer.is_embedded {
+        return Some(Rate::default());
+    }
+    let later = |by: Duration| i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+    let now = Moment::of_system();
+    let from = Moment(now.0 - later(CLOCKS_APART));
+    let until = Moment(now.0.saturating_add(later(CLOCKS_APART + app.limits().budget_wait)));
+    let worst = |at| app.prices().worst(&offer.model_id, at, input_tokens.cast_unsigned());
+    Some(worst(from)?.max(&worst(until)?))
+}
+
+impl Target {
+    /// The input is at most this, by a better bound.
+    pub(super) fn bounded(&mut self, app: &App, input_tokens: i64) {
+        self.input_tokens = input_tokens;
+        self.price = dearest(app, &self.offer, input_tokens).expect("it had a price when it was chosen");
+    }
+}
+
+impl Routed {
+    /// Whether an input may be priced at a dearer band than a smaller one.
+    pub(super) fn crosses_a_band(&self, app: &App) -> bool {
+        self.targets.iter().any(|target| dearest(app, &target.offer, 0) != Some(target.price))
+    }
+
+    /// Why the target at `index` was chosen, where the caller left that to the service; `covered`: the first that the budget covers.
+    pub(super) fn explained(&self, index: usize, covered: usize) -> Option<Route> {
+        let best = self.targets[0].offer.shown_as();
+        let reason = match index {
+            0 => "the default tier".to_owned(),
+            _ if index == covered => format!("what is left of the budget does not cover {best}"),
+            _ => format!("{best} did not answer"),
+        };
+        let tier = self.targets[index].offer.tier.unwrap_or(AUTO[0]);
+        self.is_chosen.then(|| Route { tier: tier.as_str().to_owned(), reason })
+    }
 }
 
 fn unknown_model(app: &App, asked: &ModelChoice) -> CallFailure {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::{CompleteResponse, StopReason};
 
-use super::{CallFailure, claim, relay::End, relay::Seen, reserve::Reservation, route::Routed};
+use super::{CallFailure, claim, relay::End, relay::Seen, reserve::Reservation};
 use crate::{
     app::App,
     backend::Spend,
@@ -24,15 +24,15 @@ const ON_THE_WAY_TOKENS: u64 = 256;
 pub(super) async fn close(
     app: &App,
     mut reservation: Reservation<'_>,
-    routed: Routed,
     end: End,
 ) -> Result<CompleteResponse, CallFailure> {
     let End { result, seen } = end;
-    let spent = spent(app, &reservation, &seen, &result);
+    let ended = result.as_ref().map_or_else(ended, |_| Ended::Complete);
+    let spent = spent(app, &reservation, &seen, ended);
     log(&reservation, spent.as_ref(), &result);
     let response = result.map(|stop_reason| {
         let spent = spent.clone().expect("a complete answer has a final usage");
-        response(&reservation, routed, spent, stop_reason, seen)
+        response(&reservation, spent, stop_reason, seen)
     });
     let answer = response.as_ref().ok().filter(|_| reservation.claim.is_some()).and_then(claim::kept);
     reservation.close();
@@ -40,13 +40,8 @@ pub(super) async fn close(
     response
 }
 
-fn response(
-    reservation: &Reservation<'_>,
-    routed: Routed,
-    spent: Spent,
-    stop_reason: StopReason,
-    seen: Seen,
-) -> CompleteResponse {
+fn response(reservation: &Reservation<'_>, spent: Spent, stop_reason: StopReason, seen: Seen) -> CompleteResponse {
+    let target = seen.target.expect("an answer has a target");
     CompleteResponse {
         id: reservation.call.to_string(),
         model: spent.model,
@@ -59,27 +54,27 @@ fn response(
         cost_nanos: spent.cost.0,
         project_id: reservation.project.as_str().to_owned(),
         backend: spent.backend,
-        route: routed.route,
+        route: target.route,
         replayed: false,
-        clamped_max_tokens: seen.target.and_then(|target| target.clamped),
+        clamped_max_tokens: target.clamped,
+    }
+}
+
+/// The charge for an attempt that has failed while its call goes on.
+pub(super) fn failed_attempt(app: &App, reservation: &Reservation<'_>, seen: &Seen, failure: &CallFailure) -> Settle {
+    settle(reservation, spent(app, reservation, seen, ended(failure)))
+}
+
+fn ended(failure: &CallFailure) -> Ended {
+    match failure {
+        CallFailure::Backend { .. } | CallFailure::Overloaded { .. } | CallFailure::Invalid { .. } => Ended::Failed,
+        _ => Ended::Aborted,
     }
 }
 
 /// What the attempt came to; `None` when nothing was spent.
-fn spent(
-    app: &App,
-    reservation: &Reservation<'_>,
-    seen: &Seen,
-    result: &Result<StopReason, CallFailure>,
-) -> Option<Spent> {
+fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) -> Option<Spent> {
     let target = seen.target.as_ref()?;
-    let ended = match result {
-        Ok(_) => Ended::Complete,
-        Err(CallFailure::Backend { .. } | CallFailure::Overloaded { .. } | CallFailure::Invalid { .. }) => {
-            Ended::Failed
-        }
-        Err(_) => Ended::Aborted,
-    };
     let (usage, exact) = match seen.spend {
         Some(Spend::Unspent) => return None,
         None if !seen.started && target.is_embedded => return None,

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::error::ApiError;
 use crate::{
     call::{Update, Updates},
+    failpoint::Failpoint,
     id::RequestId,
 };
 
@@ -30,7 +31,9 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 
 /// The whole answer.
 pub(super) async fn json(updates: Updates) -> Result<Response, ApiError> {
-    Ok(Json(updates.end().await?).into_response())
+    let end = updates.end().await;
+    Failpoint::Ending.reach();
+    Ok(Json(end?).into_response())
 }
 
 /// The answer as it comes.
@@ -98,6 +101,9 @@ impl EventStream {
     }
 
     fn frame(&mut self, update: Update) -> String {
+        if matches!(update, Update::Finished(_) | Update::Failed(_)) {
+            Failpoint::Ending.reach();
+        }
         match update {
             Update::Started(start) => {
                 self.heartbeat_text = "heartbeat";

@@ -110,12 +110,17 @@ pub(super) struct Room<'a> {
 impl Room<'_> {
     pub(super) fn admit(&self, candidates: &[Candidate]) -> Admission {
         let fits: Vec<Fit> = candidates.iter().map(|candidate| self.fit(candidate)).collect();
-        let kept: Vec<Kept> =
+        let mut kept: Vec<Kept> =
             (fits.iter().enumerate())
                 .filter_map(|(index, fit)| {
                     if let Fit::Now(tokens) = *fit { Some(Kept { index, output_tokens: tokens }) } else { None }
                 })
                 .collect();
+        // Another model in full goes before a better one cut short.
+        let in_full = |kept: &Kept| kept.output_tokens == candidates[kept.index].output_tokens;
+        if kept.iter().any(in_full) {
+            kept.retain(in_full);
+        }
         if !kept.is_empty() {
             let worst = |kept: &Kept| candidates[kept.index].worst(kept.output_tokens);
             let held = kept.iter().map(worst).fold(Amount::ZERO, Amount::max);

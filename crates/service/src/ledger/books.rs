@@ -47,8 +47,6 @@ pub struct Changes {
 pub struct Books {
     /// The process whose operations these are.
     pub epoch: i64,
-    /// Whether that process counts as alive.
-    pub epoch_is_alive: bool,
     /// The store's time.
     pub now: Moment,
     /// How many more projects use may make.
@@ -61,9 +59,9 @@ pub struct Books {
 }
 
 impl Books {
-    /// Empty books of a process that counts as alive.
+    /// Empty books of a process.
     pub fn new(epoch: i64, now: Moment, creations_left: usize) -> Self {
-        Self { epoch, epoch_is_alive: true, now, creations_left, ..Self::default() }
+        Self { epoch, now, creations_left, ..Self::default() }
     }
 
     /// The account, for the store to load.
@@ -134,8 +132,8 @@ impl Books {
         if let Some(open) = self.reservations.get(&reserve.id) {
             return Reserved::Granted(Self::granted_again(open, reserve));
         }
-        if !self.epoch_is_alive {
-            return Reserved::EpochDead;
+        if let Some(before) = &reserve.after {
+            self.settle(before);
         }
         if let Some(answered) = reserve.claim.as_ref().and_then(|claim| self.claimed(claim)) {
             return answered;

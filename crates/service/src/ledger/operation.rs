@@ -27,6 +27,9 @@ pub struct Reserve {
     pub creates: Option<Limits>,
     /// The idempotency key that the call was sent with.
     pub claim: Option<Claim>,
+    /// The attempt of the same call before this one: it is closed in the transaction that holds for this one, whatever comes of
+    /// that, as what is not known to have cost nothing is charged before it is tried again.
+    pub after: Option<Box<Settle>>,
 }
 
 /// A reservation, as the call hears of it.
@@ -65,8 +68,6 @@ pub enum Reserved {
     NoProject,
     /// The projects that use may make are all made.
     TooManyProjects,
-    /// The process was taken for dead: its holds are charged, and it needs a new epoch.
-    EpochDead,
 }
 
 /// The end of a reservation.

@@ -39,6 +39,7 @@ pub async fn passes(store: &Arc<dyn Store>) {
     a_claimed_call_that_failed_may_run_again(store).await;
     what_a_claim_kept_is_forgotten_in_time(store).await;
     of_callers_with_one_claim_one_is_granted(store).await;
+    an_attempt_is_charged_in_the_commit_that_holds_for_the_next(store).await;
     keys_are_kept_and_revoked_once(store).await;
     an_estimate_is_corrected_by_hand(store).await;
     the_counters_are_the_sums_of_the_entries(store).await;
@@ -81,6 +82,7 @@ pub fn reserve(project: &ProjectId, candidates: Vec<Candidate>) -> Reserve {
         nanos_max: None,
         creates: None,
         claim: None,
+        after: None,
     }
 }
 
@@ -374,6 +376,36 @@ async fn of_callers_with_one_claim_one_is_granted(store: &Arc<dyn Store>) {
     let granted = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reserved::Granted(_)))).count();
     let running = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reserved::Running(_)))).count();
     assert_eq!((granted, running), (1, 49));
+}
+
+async fn an_attempt_is_charged_in_the_commit_that_holds_for_the_next(store: &Arc<dyn Store>) {
+    let project = project(&**store, "attempts", Some(1_000)).await;
+    let claim = Claim {
+        scope: ClaimScope::of(&project, "test", "attempts"),
+        fingerprint: [7; 32],
+        kept_for: Duration::from_hours(1),
+    };
+    let attempt = || Reserve { claim: Some(claim.clone()), ..reserve(&project, vec![candidate(100, 300)]) };
+    let charge = |call: &Reserve| {
+        let spent = Some(Spent { exact: false, ended: Ended::Failed, ..spent(100, 300) });
+        Settle { id: call.id, project: project.clone(), spent, claim: Some(claim.scope), answer: None }
+    };
+    let first = attempt();
+    granted(&**store, &first).await;
+    let second = Reserve { after: Some(Box::new(charge(&first))), ..attempt() };
+    for _ in 0..2 {
+        let grant = granted(&**store, &second).await;
+        assert_eq!((grant.call, grant.held), (first.call, tokens(400)), "attempts are of one call");
+        let usage = usage(&**store, &project, Period::Day).await;
+        assert_eq!((usage.spent, usage.held), (tokens(400), tokens(400)));
+    }
+    // A third does not fit, and the second is charged all the same.
+    let third = Reserve { after: Some(Box::new(charge(&second))), ..attempt() };
+    let refused = store.reserve(third).await.expect("the store works");
+    assert!(matches!(refused, Reserved::Exceeded(..)), "{refused:?}");
+    let usage = usage(&**store, &project, Period::Day).await;
+    assert_eq!((usage.spent, usage.held), (tokens(800), Amount::ZERO));
+    assert_eq!(settle(&**store, &second, Some(spent(1, 1))).await, Settled::Already);
 }
 
 async fn keys_are_kept_and_revoked_once(store: &Arc<dyn Store>) {

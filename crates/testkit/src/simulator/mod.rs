@@ -1,11 +1,12 @@
-//! A stand-in for Anthropic's servers, on loopback: the Messages API, not streaming. It misbehaves on request, and keeps a bill
+//! A stand-in for Anthropic's servers, on loopback: the Messages API, not streaming, and counting. It misbehaves on request, and keeps a bill
 //! of its own, so that a test can hold the ledger against it.
 //!
 //! A request is steered by what the user's last message says after `sim:`, as JSON: see [`Script`].
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -39,6 +40,9 @@ pub struct Billed {
 struct Books {
     bill: Mutex<Vec<Billed>>,
     requests: Mutex<Vec<Value>>,
+    counted: Mutex<Vec<Value>>,
+    /// How often something went wrong with requests of each script.
+    faults: Mutex<BTreeMap<String, u32>>,
 }
 
 /// A running simulator. It ends with the process, or when dropped.
@@ -79,13 +83,22 @@ impl Simulator {
 
     /// Everything that was charged.
     pub fn bill(&self) -> Vec<Billed> {
-        self.books.bill.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.books.bill).clone()
     }
 
-    /// The bodies of all requests.
+    /// The bodies of all requests that asked for an answer.
     pub fn requests(&self) -> Vec<Value> {
-        self.books.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.books.requests).clone()
     }
+
+    /// The bodies of all requests that asked for a count.
+    pub fn counted(&self) -> Vec<Value> {
+        locked(&self.books.counted).clone()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[expect(clippy::disallowed_methods, reason = "connections end with the simulator's runtime")]
@@ -117,16 +130,40 @@ async fn answer(request: Request<Incoming>, books: &Books) -> Option<Response<Fu
     if header("x-api-key") != KEY {
         return Some(refused(401, "authentication_error", "invalid x-api-key", None));
     }
-    if parts.uri.path() != "/v1/messages" || header("anthropic-version") != "2023-06-01" {
-        return Some(refused(404, "not_found_error", "no such thing", None));
+    if header("anthropic-version") != "2023-06-01" {
+        return Some(refused(400, "invalid_request_error", "anthropic-version: not known", None));
     }
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
         return Some(refused(400, "invalid_request_error", "not JSON", None));
     };
-    books.requests.lock().unwrap_or_else(PoisonError::into_inner).push(body.clone());
-    let script = Script::of(&body);
-    tokio::time::sleep(Duration::from_millis(script.delay_ms)).await;
-    perform(&script, &body, books)
+    match parts.uri.path() {
+        "/v1/messages" => {
+            locked(&books.requests).push(body.clone());
+            let script = Script::of(&body).for_once_more(|script| books.once_more(script));
+            tokio::time::sleep(Duration::from_millis(script.delay_ms)).await;
+            perform(&script, &body, books)
+        }
+        "/v1/messages/count_tokens" => Some(count(&body, books)),
+        _ => Some(refused(404, "not_found_error", "no such thing", None)),
+    }
+}
+
+fn count(body: &Value, books: &Books) -> Response<Full<Bytes>> {
+    locked(&books.counted).push(body.clone());
+    match Script::of(body).counted(body) {
+        0 => refused(500, "api_error", "refused on request", None),
+        tokens => with_body(200, json!({"input_tokens": tokens}).to_string()),
+    }
+}
+
+impl Books {
+    /// How often this script was carried out before.
+    fn once_more(&self, script: &str) -> u32 {
+        let mut faults = locked(&self.faults);
+        let times = faults.entry(script.to_owned()).or_default();
+        *times += 1;
+        *times - 1
+    }
 }
 
 fn perform(script: &Script, body: &Value, books: &Books) -> Option<Response<Full<Bytes>>> {
@@ -137,7 +174,7 @@ fn perform(script: &Script, body: &Value, books: &Books) -> Option<Response<Full
         return None;
     }
     let billed = script.billed(body);
-    books.bill.lock().unwrap_or_else(PoisonError::into_inner).push(billed.clone());
+    locked(&books.bill).push(billed.clone());
     match script.fault {
         Some(Fault::ResetAfter) => None,
         Some(Fault::Garbage) => Some(with_body(200, "<html>not JSON</html>".to_owned())),

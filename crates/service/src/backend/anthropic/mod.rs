@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::{ServiceHealth, ServiceStatus};
 use futures_core::future::BoxFuture;
-use reqwest::{Url, header::CONTENT_TYPE};
+use reqwest::{RequestBuilder, Url, header::CONTENT_TYPE};
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 use secrecy::{ExposeSecret, SecretString};
@@ -23,10 +23,14 @@ const API_VERSION: &str = "2023-06-01";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long counting may take: it decides only how well an input is bounded.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The Messages API, with a key.
 pub struct Anthropic {
     http: reqwest::Client,
     messages: Url,
+    count_tokens: Url,
     key: SecretString,
     settings: config::Anthropic,
 }
@@ -43,7 +47,8 @@ impl Anthropic {
         let messages = messages
             .ok_or_else(|| format!("anthropic_base_url takes an http or https URL; it was {:?}", settings.base_url))?;
         let http = http_client(&messages).map_err(|error| format!("backend anthropic cannot be used: {error}"))?;
-        Ok(Self { http, messages, key, settings: settings.clone() })
+        let count_tokens = Url::parse(&format!("{messages}/count_tokens")).expect("a URL with a longer path");
+        Ok(Self { http, messages, count_tokens, key, settings: settings.clone() })
     }
 
     fn model_of(&self, tier: Tier) -> &str {
@@ -56,10 +61,18 @@ impl Anthropic {
 
     async fn answer(&self, model_id: &str, prompt: Prompt) -> Result<Events, Failure> {
         let body = request::body(model_id, prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
-        let request = self.http.post(self.messages.clone()).header("x-api-key", self.key.expose_secret());
-        let request = request.header("anthropic-version", API_VERSION).header(CONTENT_TYPE, "application/json");
-        let answer = request.body(body).send().await.map_err(|error| response::unsent(&error))?;
+        let answer = self.post(&self.messages, body).send().await.map_err(|error| response::unsent(&error))?;
         response::events(answer).await
+    }
+
+    async fn counted(&self, model_id: &str, prompt: Prompt) -> Option<u64> {
+        let request = self.post(&self.count_tokens, request::to_count(model_id, &prompt));
+        response::counted(request.timeout(COUNT_TIMEOUT).send().await.ok()?).await
+    }
+
+    fn post(&self, url: &Url, body: Vec<u8>) -> RequestBuilder {
+        let request = self.http.post(url.clone()).header("x-api-key", self.key.expose_secret());
+        request.header("anthropic-version", API_VERSION).header(CONTENT_TYPE, "application/json").body(body)
     }
 }
 
@@ -109,6 +122,11 @@ impl Backend for Anthropic {
     fn health(&self) -> ServiceHealth {
         let host = self.messages.host_str().unwrap_or_default();
         ServiceHealth { status: ServiceStatus::Ok, detail: Some(format!("calls go to {host}, with one key")) }
+    }
+
+    fn count(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Option<u64>> {
+        let model_id = model_id.to_owned();
+        Box::pin(async move { self.counted(&model_id, prompt).await })
     }
 
     fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Events, Failure>> {

@@ -20,6 +20,25 @@ struct Body<'a> {
     stop_sequences: &'a [String],
 }
 
+/// What is counted: everything that makes up the input.
+#[derive(Serialize)]
+struct Counted<'a> {
+    model: &'a str,
+    messages: &'a [Message],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<&'a str>,
+}
+
+pub(super) fn to_count(model_id: &str, prompt: &Prompt) -> Vec<u8> {
+    let body = Counted { model: model_id, messages: &prompt.messages, system: system(prompt.system.as_ref()) };
+    serde_json::to_vec(&body).expect("texts serialize")
+}
+
+/// The API refuses an empty one.
+fn system(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.trim().is_empty())
+}
+
 pub(super) fn body(model_id: &str, prompt: Prompt) -> Result<Vec<u8>, Reason> {
     let Prompt { system, messages, max_tokens, sampling } = prompt;
     if sampling.seed.is_some() {
@@ -30,8 +49,7 @@ pub(super) fn body(model_id: &str, prompt: Prompt) -> Result<Vec<u8>, Reason> {
         model: model_id,
         max_tokens,
         messages: &messages,
-        // The API refuses an empty one.
-        system: system.as_deref().filter(|system| !system.trim().is_empty()),
+        system: self::system(system.as_ref()),
         temperature: sampling.temperature,
         top_p: sampling.top_p,
         stop_sequences: &sampling.stop_sequences,

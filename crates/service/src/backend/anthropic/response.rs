@@ -81,6 +81,22 @@ impl Counted {
     }
 }
 
+/// By how much a count may be below the input: it is documented as an estimate.
+const COUNT_MARGIN_TOKENS_MIN: u64 = 64;
+const COUNT_MARGIN_PERCENT: u64 = 2;
+
+/// The most tokens that an input can be that was counted.
+pub(super) async fn counted(response: Response) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Count {
+        input_tokens: u64,
+    }
+    let response = response.error_for_status().ok()?;
+    let Count { input_tokens } = serde_json::from_slice(&bounded(response, ERROR_BYTES_MAX).await?).ok()?;
+    let margin = input_tokens.saturating_mul(COUNT_MARGIN_PERCENT).div_ceil(100).max(COUNT_MARGIN_TOKENS_MIN);
+    Some(input_tokens.saturating_add(margin))
+}
+
 /// The request did not get through, or nothing came back.
 pub(super) fn unsent(error: &reqwest::Error) -> Failure {
     let (spend, what) = if error.is_connect() {

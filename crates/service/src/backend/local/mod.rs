@@ -122,6 +122,10 @@ impl Backend for Local {
         ServiceHealth { status, detail: Some(detail) }
     }
 
+    fn count(&self, _: &str, prompt: Prompt) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(async move { Some(self.tokens(prompt.system, prompt.messages).await.ok()?.len() as u64) })
+    }
+
     fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Events, Failure>> {
         let model_id = model_id.to_owned();
         Box::pin(async move {

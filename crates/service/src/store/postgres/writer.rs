@@ -197,23 +197,30 @@ impl<'a> Named<'a> {
         let mut named = Self::default();
         for job in group {
             match job {
-                Job::Reserve(reserve, _) => {
-                    named.projects.insert(&reserve.project);
-                    named.makes.extend(reserve.creates.as_ref().map(|_| &reserve.project));
-                    named.ids.push(reserve.id.as_uuid());
-                    named.scopes.extend(reserve.claim.as_ref().map(|claim| claim.scope));
-                    named.reserves.push(reserve);
-                }
-                Job::Settle(settle, _) => {
-                    named.projects.insert(&settle.project);
-                    named.ids.push(settle.id.as_uuid());
-                    named.scopes.extend(settle.claim);
-                    named.settles.push(settle);
-                }
+                Job::Reserve(reserve, _) => named.reserve(reserve),
+                Job::Settle(settle, _) => named.settle(settle),
                 _ => unreachable!("a group is of calls"),
             }
         }
         named
+    }
+
+    fn reserve(&mut self, reserve: &'a Reserve) {
+        self.projects.insert(&reserve.project);
+        self.makes.extend(reserve.creates.as_ref().map(|_| &reserve.project));
+        self.ids.push(reserve.id.as_uuid());
+        self.scopes.extend(reserve.claim.as_ref().map(|claim| claim.scope));
+        self.reserves.push(reserve);
+        if let Some(before) = &reserve.after {
+            self.settle(before);
+        }
+    }
+
+    fn settle(&mut self, settle: &'a Settle) {
+        self.projects.insert(&settle.project);
+        self.ids.push(settle.id.as_uuid());
+        self.scopes.extend(settle.claim);
+        self.settles.push(settle);
     }
 }
 
