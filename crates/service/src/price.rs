@@ -162,8 +162,9 @@ impl PriceTable {
         rows.last().map(|row| row.rate)
     }
 
-    /// The dearest that a prompt of at most this many tokens can be; `None`: the model has no price.
+    /// The dearest that a prompt of at most this many tokens can be; `None`: the model has no price, or none for so many.
     pub fn worst(&self, model_id: &str, at: Moment, prompt_tokens_max: u64) -> Option<Rate> {
+        self.rate(model_id, at, prompt_tokens_max)?;
         let mut edges: Vec<u64> =
             self.bands(model_id, at).map(|row| row.prompt_tokens_max.min(prompt_tokens_max)).collect();
         edges.dedup();
@@ -290,6 +291,9 @@ mod tests {
         assert_eq!(price("claude-haiku-5-5", later, 200_000), Some(9));
         assert_eq!((price("claude-next-6", now, 10), price("claude-next-6", now, 11)), (Some(3), Some(7)));
         assert_eq!(price("claude-opus-5-5", now, 1), Some(4_000_000_000), "the others stay");
+        let short = PriceTable::with(vec![of("claude-short-1", 10, ALWAYS, 1)]);
+        assert!(short.worst("claude-short-1", now, 10).is_some());
+        assert_eq!(short.worst("claude-short-1", now, 11), None, "a band without price is not priced as another one");
         assert_eq!(PriceTable::with(Vec::new()).rows(), PriceTable::default().rows());
     }
 

@@ -11,7 +11,7 @@ use std::{
 use claude_code_api_service::backend::local::MODEL_FILE;
 use claude_code_api_testkit::{Ended, Program, model_file, run};
 use claude_code_api_wire::ErrorCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Runs `serve` in `folder` with these flags besides; where flags repeat what is set here, they take its place.
@@ -272,5 +272,34 @@ async fn limits_set_by_hand_are_in_force_at_the_next_start() {
     for wrong in [["--tokens-per-day", "-1"], ["--usd-per-day", "1e3"], ["--calls-max", "many"]] {
         let ended = run(["project", "set", "tight", wrong[0], wrong[1]], &[]).await;
         assert!(!ended.status.success() && ended.stderr.contains(wrong[0]), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn prices_of_the_configuration_are_in_force_and_wrong_ones_are_named() {
+    const ROW: &str = "[[prices]]\nmodel = 'claude-next-6'\ninput = 1.5\noutput = '7.25'\ncache_write_5m = 2\n\
+                       cache_write_1h = 3\ncache_read = 0.000000001\n";
+    let folder = folder();
+    let own = file(&folder, "own.toml", ROW.as_bytes());
+    let ended = run(["prices", "--json", "--config", text(&own)], &[]).await;
+    let rows: Vec<Value> = serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    let row = rows.iter().find(|row| row["model"] == "claude-next-6").expect("our own row");
+    assert_eq!((&row["input"], &row["output"]), (&json!(1_500_000_000_u64), &json!(7_250_000_000_u64)));
+    assert_eq!((&row["cache_read"], &row["from"], &row["prompt_tokens_max"]), (&json!(1), &Value::Null, &Value::Null));
+    assert!(rows.iter().any(|row| row["model"] == "claude-haiku-5-5"), "the published ones stay");
+    let listed = run(["config", "check", "--config", text(&own)], &[]).await;
+    let line = listed.stdout.lines().find(|line| line.starts_with("prices ")).expect("prices are a setting");
+    assert!(line.contains("1 row") && line.contains("own.toml"), "{line}");
+    for (wrong, told) in [
+        (ROW.replace("1.5", "-1.5"), "takes USD"),
+        (ROW.replace("1.5", "true"), "takes USD"),
+        (ROW.replace("input", "imput"), "imput"),
+        (format!("{ROW}from = '2027'\n"), "takes a date"),
+    ] {
+        let own = file(&folder, "wrong.toml", wrong.as_bytes());
+        for args in [&["prices"][..], &["config", "check"]] {
+            let ended = run(args.iter().copied().chain(["--config", text(&own)]), &[]).await;
+            assert_explained(&ended, &[told, "wrong.toml"]);
+        }
     }
 }

@@ -290,7 +290,7 @@ impl Layers<'_> {
     fn prices(&mut self, given: &Settings, file: &Settings) -> Result<PriceTable, ConfigError> {
         let rows = self.pick("prices", given.prices.clone(), file.prices.clone(), Vec::new);
         if let Some(told) = self.in_force.last_mut() {
-            told.value = format!("{} rows of our own", rows.len());
+            told.value = format!("the published ones, and {} row(s) besides", rows.len());
         }
         let rows = rows.iter().map(PriceSetting::row).collect();
         self.checked("prices", rows).map(PriceTable::with)
