@@ -30,6 +30,10 @@ use crate::{
     window::Day,
 };
 
+/// How long the writer stays awake for the next operation: to be woken takes about as long as to commit, which a call that is
+/// alone would wait for twice.
+const LINGER: Duration = Duration::from_micros(50);
+
 /// How often it is looked whether a disk that was full has room.
 const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_secs(1);
 
@@ -81,7 +85,7 @@ impl Writer {
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         self.look_for_room();
         let mut group = Vec::with_capacity(GROUP_MAX);
-        while jobs.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+        while next_group(&mut jobs, &mut group) > 0 {
             self.look_for_room();
             if self.is_full.load(Ordering::Relaxed) {
                 refuse(&mut group);
@@ -227,6 +231,15 @@ impl Writer {
     fn load(&mut self, project: &ProjectId, day: Day) -> rusqlite::Result<()> {
         rows::load_account(&self.connection, &mut self.books, project, day)
     }
+}
+
+/// All that waits, once anything does. Nothing comes after everybody has gone.
+fn next_group(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<Job>) -> usize {
+    let lingers_until = Instant::now() + LINGER;
+    while jobs.is_empty() && Instant::now() < lingers_until {
+        std::thread::yield_now();
+    }
+    jobs.blocking_recv_many(group, GROUP_MAX)
 }
 
 /// What takes something on is refused.
