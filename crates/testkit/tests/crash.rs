@@ -4,7 +4,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,7 +25,7 @@ use claude_code_api_service::{
     window::{Moment, Period},
 };
 use claude_code_api_testkit::{Caller, PostgresServer, Program, Simulator};
-use claude_code_api_wire::CompleteResponse;
+use claude_code_api_wire::{CompleteResponse, ErrorCode};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -53,8 +56,11 @@ fn request(number: usize) -> Value {
 
 /// Who call, as their service dies and comes back. Half of the calls have an idempotency key and are sent until they are
 /// answered, wherever that is; the other half are sent once.
+#[derive(Default)]
 struct Load {
     calls: AtomicUsize,
+    /// Calls with a key whose time was over before they were answered.
+    unanswered: Mutex<Vec<usize>>,
 }
 
 impl Load {
@@ -78,12 +84,32 @@ impl Load {
                     Ok(answer) => drop(answer.error()),
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
-                if key.is_none() || Instant::now() >= until {
+                if key.is_none() {
+                    break;
+                }
+                if Instant::now() >= until {
+                    self.unanswered.lock().expect("nobody panics").push(number);
                     break;
                 }
             }
         }
         answers
+    }
+
+    /// Whatever became of a call with a key, its caller can have an answer: the one that there is, or a new one.
+    async fn every_key_can_be_answered(&self, service: &Caller) {
+        let unanswered = std::mem::take(&mut *self.unanswered.lock().expect("nobody panics"));
+        assert!(!unanswered.is_empty(), "the crashes met no call with a key");
+        let mut replayed = 0;
+        for number in &unanswered {
+            let answer = service.once(format!("key-{number}")).complete(request(*number)).await;
+            if answer.status == 200 {
+                replayed += usize::from(answer.json::<CompleteResponse>().replayed);
+            } else {
+                assert_eq!(answer.error().error.code, ErrorCode::BudgetExceeded, "key-{number}");
+            }
+        }
+        println!("{} keys without an answer asked again: {replayed} had one", unanswered.len());
     }
 }
 
@@ -152,7 +178,7 @@ fn time_to_live(crash: usize) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_file() {
-    let (simulator, load) = (Simulator::start(), Load { calls: AtomicUsize::new(0) });
+    let (simulator, load) = (Simulator::start(), Load::default());
     let mut folder = TempDir::new().expect("a folder");
     let open = |folder: &TempDir| Sqlite::open(folder.path(), sqlite::Options::default()).expect("the store opens");
     open(&folder).set_project(project()).await.expect("the store works");
@@ -171,7 +197,9 @@ async fn on_a_file() {
         folder = left;
         answers.extend(answered.into_iter().flatten());
     }
-    nothing_is_lost(&open(&folder), &simulator, &answers).await;
+    let program = Program::serve_on(&simulator, folder, &["--log", "error"], &[]).await;
+    load.every_key_can_be_answered(&program.caller()).await;
+    nothing_is_lost(&open(&program.kill().await), &simulator, &answers).await;
 }
 
 /// The same for a process that dies at this step: where that is between attempts, the first of each breaks off.
@@ -243,13 +271,13 @@ async fn on_a_database_with_three_processes_of_which_one_is_killed() {
         "create or replace function claude_code_api.now_ms() returns bigint volatile language sql
          as $$ select pg_sleep(random() * 0.01); select (extract(epoch from clock_timestamp()) * 1000)::bigint $$",
     );
-    let flags = ["--database-url", url.as_str(), "--replica-ttl", "1", "--log", "error"];
+    let flags = ["--database-url", url.as_str(), "--replica-ttl", "0.5", "--log", "error"];
     let start = async || Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &[]).await;
     let mut replicas = Vec::new();
     for _ in 0..REPLICAS {
         replicas.push(start().await);
     }
-    let load = Load { calls: AtomicUsize::new(0) };
+    let load = Load::default();
     let mut answers = Vec::new();
     for crash in 0..crashes() {
         let (services, dies_at) =
@@ -265,6 +293,7 @@ async fn on_a_database_with_three_processes_of_which_one_is_killed() {
         answers.extend(answered.into_iter().flatten());
         replicas.push(start().await);
     }
+    load.every_key_can_be_answered(&replicas[0].caller()).await;
     let begun = Instant::now();
     while store.verify().await.expect("verified").reservations > 0 {
         assert!(begun.elapsed() < Duration::from_secs(30), "what the dead held is still held");
