@@ -142,7 +142,7 @@ impl Site {
         let process = process % stores.len();
         if let Some(epoch) = stores[process].epoch() {
             let other = &stores[(process + 1) % stores.len()];
-            other.take_for_dead(epoch).await.expect("the store works").expect("it was alive");
+            other.take_for_dead(epoch, None).await.expect("the store works").expect("it was alive");
         }
         stores[process] = connect(url).await;
         process

@@ -51,8 +51,9 @@ async fn who_is_taken_for_dead_is_fenced_and_begins_anew() {
         granted(&first, call).await;
     }
     let epoch = first.epoch().expect("it holds something");
-    assert_eq!(second.take_for_dead(epoch).await, Ok(Some(3)));
-    assert_eq!(second.take_for_dead(epoch).await, Ok(None), "only once");
+    assert_eq!(second.take_for_dead(epoch, Some(7)).await, Ok(None), "it has shown a sign of life meanwhile");
+    assert_eq!(second.take_for_dead(epoch, None).await, Ok(Some(3)));
+    assert_eq!(second.take_for_dead(epoch, None).await, Ok(None), "only once");
     let used = second.usage(project.clone(), Period::Day).await.expect("usage");
     assert_eq!((used.spent, used.held), (Amount { tokens: 600, nanos: 600 }, Amount::ZERO));
     assert_eq!(first.settle(settle(&calls[0], Some(spent(10, 10)))).await, Ok(Settled::Corrected), "late, and true");
@@ -78,7 +79,7 @@ async fn of_two_attempts_under_one_key_one_is_complete() {
     let (lost, rerun) = (call(), call());
     granted(&first, &lost).await;
     assert_eq!(second.reserve(call()).await, Ok(Reserved::Running(lost.call)));
-    second.take_for_dead(first.epoch().expect("it holds something")).await.expect("the store works");
+    second.take_for_dead(first.epoch().expect("it holds something"), None).await.expect("the store works");
     granted(&second, &rerun).await;
     // The first was only slow.
     assert_eq!(first.settle(settle(&lost, Some(spent(50, 50)))).await, Ok(Settled::Superseded));
@@ -102,7 +103,7 @@ async fn a_slow_call_that_nobody_ran_again_has_its_answer_after_all() {
     let claim = Claim { scope: ClaimScope::of(&project, "test", "k"), fingerprint: [1; 32], kept_for: HOUR };
     let call = Reserve { claim: Some(claim.clone()), ..reserve(&project, vec![candidate(100, 100)]) };
     granted(&first, &call).await;
-    second.take_for_dead(first.epoch().expect("it holds something")).await.expect("the store works");
+    second.take_for_dead(first.epoch().expect("it holds something"), None).await.expect("the store works");
     assert_eq!(first.settle(settle(&call, Some(spent(50, 50)))).await, Ok(Settled::Corrected));
     assert_eq!(second.answer(claim.scope).await, Ok(Some(b"answer".to_vec())));
     verified(&first).await;

@@ -89,13 +89,13 @@ impl Postgres {
     }
 
     /// Takes a process for dead at once, on the word of somebody who knows: what it held is charged at its worst case. How many
-    /// holds that were; `None` where there is no such process any more.
+    /// holds that were; `None` where there is no such process any more, or where its count of beats is not `beat` any more.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn take_for_dead(&self, epoch: i64) -> Result<Option<usize>, StoreError> {
+    pub async fn take_for_dead(&self, epoch: i64, beat: Option<i64>) -> Result<Option<usize>, StoreError> {
         let connection = self.connector.connect().await.map_err(|error| failed(&error))?;
-        epoch::reap(&connection, epoch, None).await.map_err(|error| failed(&error))
+        epoch::reap(&connection, epoch, beat).await.map_err(|error| failed(&error))
     }
 
     fn jobs(&self) -> &Jobs {
