@@ -51,11 +51,29 @@ enum Step {
 /// What a call does.
 #[derive(Clone, Debug)]
 enum CallStep {
-    Reserve { project: usize, tokens: i64 },
-    Settle { which: usize, percent: u64 },
-    Release { which: usize },
-    SettleAgain { which: usize },
-    SettleLate { which: usize, percent: u64 },
+    Reserve {
+        project: usize,
+        tokens: i64,
+    },
+    Settle {
+        which: usize,
+        percent: u64,
+    },
+    Release {
+        which: usize,
+    },
+    /// An attempt ends, and the next one is held for in the same transaction.
+    Retry {
+        which: usize,
+        percent: u64,
+    },
+    SettleAgain {
+        which: usize,
+    },
+    SettleLate {
+        which: usize,
+        percent: u64,
+    },
 }
 
 const PROJECTS: usize = 3;
@@ -69,6 +87,7 @@ fn call_step() -> impl Strategy<Value = CallStep> {
         8 => (0..PROJECTS, 1_i64..600).prop_map(|(project, tokens)| CallStep::Reserve { project, tokens }),
         5 => (any::<usize>(), 0_u64..=100).prop_map(|(which, percent)| CallStep::Settle { which, percent }),
         2 => any::<usize>().prop_map(|which| CallStep::Release { which }),
+        2 => (any::<usize>(), 0_u64..=100).prop_map(|(which, percent)| CallStep::Retry { which, percent }),
         1 => any::<usize>().prop_map(|which| CallStep::SettleAgain { which }),
         1 => (any::<usize>(), 0_u64..=100).prop_map(|(which, percent)| CallStep::SettleLate { which, percent }),
     ]
@@ -203,6 +222,11 @@ fn settle_of(call: &Reserve, tokens: Option<u64>) -> Settle {
     Settle { id: call.id, project: call.project.clone(), spent, claim: None, answer: None }
 }
 
+/// A call that is over, to be settled once more.
+fn closed(settle: &Settle) -> Reserve {
+    Reserve { id: settle.id, ..reserve(&settle.project, Vec::new()) }
+}
+
 impl World {
     fn new(site: Site) -> Self {
         let (open, closed, orphans) = (Vec::new(), Vec::new(), Vec::new());
@@ -227,29 +251,34 @@ impl World {
             match call {
                 CallStep::Reserve { project, tokens } => {
                     let call = reserve(&project_id(project), vec![candidate(tokens / 2, tokens - tokens / 2)]);
-                    let (call, store) =
-                        (Reserve { creates: Some(Limits::default()), ..call }, self.site.store(process));
-                    reserves.push(async move { (store.reserve(call.clone()).await, call, process) });
+                    reserves.push((Reserve { creates: Some(Limits::default()), ..call }, process));
                 }
                 CallStep::Settle { which, percent } => settles.extend(self.close(which, Some(percent), process)),
                 CallStep::Release { which } => settles.extend(self.close(which, None, process)),
+                CallStep::Retry { which, percent } if !self.open.is_empty() => {
+                    reserves.push((self.retry(which, percent), process));
+                }
                 CallStep::SettleAgain { which } if !self.closed.is_empty() => {
                     let settle = settle_of(&self.closed[which % self.closed.len()], Some(999));
                     settles.push((settle, Settled::Already, self.site.store(process)));
                 }
-                CallStep::SettleAgain { .. } => {}
+                CallStep::Retry { .. } | CallStep::SettleAgain { .. } => {}
                 CallStep::SettleLate { which, percent } => settles.extend(self.close_late(which, percent, process)),
             }
         }
         let settling = settles.iter().map(|(settle, _, store)| store.settle(settle.clone()));
-        let (reserved, settled) = tokio::join!(join_all(reserves), join_all(settling));
+        let reserving = reserves.into_iter().map(|(call, process)| {
+            let store = self.site.store(process);
+            async move { (store.reserve(call.clone()).await, call, process) }
+        });
+        let (reserved, settled) = tokio::join!(join_all(reserving), join_all(settling));
         for (outcome, (settle, expected, _)) in settled.into_iter().zip(&settles) {
             assert_eq!(outcome.as_ref(), Ok(expected), "{settle:?}");
         }
-        self.closed.extend(
-            settles.into_iter().map(|(settle, ..)| Reserve { id: settle.id, ..reserve(&settle.project, Vec::new()) }),
-        );
+        self.closed.extend(settles.iter().map(|(settle, ..)| closed(settle)));
         for (outcome, call, process) in reserved {
+            // Whatever came of it, the attempt before it is closed.
+            self.closed.extend(call.after.iter().map(|before| closed(before)));
             if let Reserved::Granted(grant) = outcome.expect("the store works") {
                 self.open.push(Open { call, held: grant.held, process });
             }
@@ -270,6 +299,15 @@ impl World {
         let tokens = percent.map(|percent| held.tokens.cast_unsigned() * percent / 100);
         self.spent += tokens.unwrap_or(0).cast_signed();
         Some((settle_of(&call, tokens), Settled::Closed(Amount::ZERO), self.site.store(process)))
+    }
+
+    /// What holds for another attempt, and closes the one before.
+    fn retry(&mut self, which: usize, percent: u64) -> Reserve {
+        let Open { call, held, .. } = self.open.swap_remove(which % self.open.len());
+        let tokens = held.tokens.cast_unsigned() * percent / 100;
+        self.spent += tokens.cast_signed();
+        let after = Some(Box::new(settle_of(&call, Some(tokens))));
+        Reserve { call: call.call, after, ..reserve(&call.project, call.candidates) }
     }
 
     /// The truth about a call that was charged at its worst case.
