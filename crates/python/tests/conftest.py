@@ -1,6 +1,7 @@
 """What tests are given: the real service, the scripted server, both clients in one shape; and a summary of figures and skips."""
 
 import asyncio
+import contextlib
 import faulthandler
 import json
 import os
@@ -26,8 +27,8 @@ FIGURES: List[Tuple[str, str]] = []
 class Service:
     """The real service, with the embedded model."""
 
-    def __init__(self, url: str) -> None:
-        self.url, self.port = url, int(url.rsplit(":", 1)[1])
+    def __init__(self, url: str, data: str) -> None:
+        self.url, self.port, self.data = url, int(url.rsplit(":", 1)[1]), data
 
     def health(self) -> Dict[str, Any]:
         with urllib.request.urlopen(self.url + "/health", timeout=10) as answer:
@@ -43,16 +44,32 @@ class Service:
         until(lambda: self.running() == count, "%d calls run on the service" % count)
 
 
-@pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
-    binary = Path(os.environ.get("CLAUDE_CODE_API_BINARY") or REPOSITORY / "target" / "debug" / "claude-code-api")
-    if not binary.exists():
-        pytest.fail("no service at %s: build it, or name one in CLAUDE_CODE_API_BINARY" % binary, pytrace=False)
+    def manage(self, *arguments: str) -> str:
+        """Runs a command of the operator's, such as ``key list``; what it prints."""
+        command = [str(binary()), *arguments, "--data-dir", self.data]
+        done = subprocess.run(command, stdout=subprocess.PIPE, env=environment(), check=True, timeout=30)
+        return done.stdout.decode().strip()
+
+
+def binary() -> Path:
+    path = Path(os.environ.get("CLAUDE_CODE_API_BINARY") or REPOSITORY / "target" / "debug" / "claude-code-api")
+    if not path.exists():
+        pytest.fail("no service at %s: build it, or name one in CLAUDE_CODE_API_BINARY" % path, pytrace=False)
+    return path
+
+
+def environment() -> Dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("CLAUDE_CODE_API_")}
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Service]:
+    """A service of its own data folder, until the end of the block."""
     with tempfile.TemporaryDirectory() as data:
         process = subprocess.Popen(
-            [str(binary), "serve", "--listen", "localhost:0", "--local-batch-threads", "1", "--data-dir", data],
+            [str(binary()), "serve", "--listen", "localhost:0", "--local-batch-threads", "1", "--data-dir", data],
             stdout=subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if not name.startswith("CLAUDE_CODE_API_")},
+            env=environment(),
         )
         assert process.stdout is not None
         try:
@@ -60,13 +77,19 @@ def service() -> Iterator[Service]:
             listens = re.search(r"listens on (http://\S+)", first)
             assert listens, "the service's first line was %r" % first
             threading.Thread(target=process.stdout.read, daemon=True).start()
-            yield Service(listens.group(1))
+            yield Service(listens.group(1), data)
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0, "the service ends in order when it is told to"
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    with serving() as running:
+        yield running
 
 
 @pytest.fixture

@@ -4,9 +4,16 @@
 
 use std::time::{Duration, Instant};
 
-use claude_code_api_client::{Client, Error, ErrorCode, HealthStatus, Message, Request, Role, blocking};
-use claude_code_api_service::config::Settings;
+use claude_code_api_client::{Client, Error, ErrorCode, HealthStatus, Message, Period, Request, Role, blocking};
+use claude_code_api_service::{
+    config::Settings,
+    key::{Key, Scope},
+    ledger::{Limit, Limits, Project},
+    project::ProjectId,
+    window::Moment,
+};
 use claude_code_api_testkit::{TestServer, until};
+use secrecy::ExposeSecret;
 
 fn client(server: &TestServer) -> Client {
     Client::builder().base_url(server.base_url()).build().expect("a client")
@@ -121,6 +128,45 @@ async fn a_full_service_is_tried_again_until_it_has_room() {
     let (answer, ()) = tokio::join!(patient, make_room);
     answer.expect("there is room in the end");
     waiting.await.expect("no panic").expect("it had its turn");
+}
+
+#[tokio::test]
+async fn a_key_has_its_project_s_budget_and_pace_and_is_told_what_is_left() {
+    let server = TestServer::start().await;
+    let store = server.app().store();
+    let tight = |tokens, requests_per_minute| {
+        let day = Limit { tokens: Some(tokens), nanos: None };
+        Limits { windows: [day, Limit::default(), Limit::default()], requests_per_minute, ..Limits::default() }
+    };
+    let mut clients = Vec::new();
+    for (name, limits) in [("tight", tight(60, None)), ("paced", tight(1_000_000, Some(1)))] {
+        let id = ProjectId::parse(name).expect("a name");
+        let (key, secret) = Key::new(String::new(), Scope::Project(id.clone()), Moment::of_system(), None);
+        store.set_project(Project { id, limits, created_by_use: false }).await.expect("the store works");
+        store.add_key(key).await.expect("the store works");
+        let client = Client::builder().base_url(server.base_url()).max_retries(1).api_key(secret.expose_secret());
+        clients.push(client.build().expect("a client"));
+    }
+    until("the keys are known", || !server.app().directory().is_open()).await;
+    let refused = clients[0].complete("Hi").await.expect_err("60 tokens cover no default answer");
+    assert!(refused.is_budget_exceeded() && !refused.is_retryable() && !refused.is_rate_limited(), "{refused}");
+    let budget = refused.budget().expect("the figures");
+    assert_eq!((budget.limit, budget.used, budget.held, budget.remaining), (60.0, 0.0, 0.0, 60.0));
+    assert!(budget.resets_at.is_some(), "{budget:?}");
+    let answer = clients[0].complete(Request::new("Hi").max_tokens(5)).await.expect("an answer");
+    let used = clients[0].usage(None, Period::Day).await.expect("usage");
+    assert_eq!((used.project_id.as_str(), answer.project_id.as_str(), used.limit), ("tight", "tight", Some(60)));
+    assert_eq!(used.remaining, Some(60 - answer.usage.total_tokens.cast_signed()));
+    clients[1].complete(Request::new("Hi").max_tokens(2)).await.expect("the first of a minute");
+    let refused = clients[1].complete(Request::new("Hi").max_tokens(2)).await.expect_err("the second");
+    assert!(refused.is_rate_limited() && refused.is_retryable(), "{refused}");
+    assert!(refused.retry_after().is_some_and(|wait| wait > Duration::from_secs(30)), "{refused:?}");
+    for wrong in
+        [client(&server), Client::builder().base_url(server.base_url()).api_key("ccak_none").build().expect("one")]
+    {
+        let refused = wrong.complete("Hi").await.expect_err("no key, or none that is known");
+        assert!(refused.is_authentication() && refused.status() == Some(401), "{refused}");
+    }
 }
 
 #[tokio::test]
