@@ -73,6 +73,8 @@ async fn an_answer_of_a_model_without_price_is_charged_at_the_dearest() {
     server.expect_logged("came to more than was held");
     let answer = server.caller().complete(call(&script, 10)).await.done();
     assert_eq!((answer.cost_nanos, answer.model_id.as_str()), (100 * 10_000 + 10 * 50_000, "claude-tomorrow-9"));
+    let verified = server.app().store().verify().await.expect("verified");
+    assert_eq!((verified.entries, verified.estimated, verified.overruns), (1, 0, 1));
     let error = server.caller().complete(json!({"prompt": "Hello", "model": "claude-tomorrow-9"})).await.error().error;
     assert_eq!((error.code, error.field.as_deref()), (ErrorCode::InvalidRequest, Some("model")));
     assert!(error.message.contains("no known price"), "{}", error.message);

@@ -165,6 +165,10 @@ pub struct KeyList {
 pub struct LedgerReport {
     /// Entries that were added up.
     pub entries: u64,
+    /// Those of them that are estimates, not below the truth.
+    pub estimated: u64,
+    /// Those of them that came to more than was held: none, unless a bound was wrong.
+    pub overruns: u64,
     /// Tokens that they add up to.
     pub tokens: i64,
     /// Nano-dollars that they add up to.

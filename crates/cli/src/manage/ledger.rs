@@ -57,7 +57,10 @@ impl LedgerCommand {
                 ensure!(report.differences.is_empty(), "the counters are not the sums of the entries:\n{differences}");
                 service.show(&report, |report| {
                     let usd = Nanos(report.cost_nanos).usd();
-                    format!("ok: {} entries, {} tokens, ${usd}\n", report.entries, report.tokens)
+                    let LedgerReport { entries, estimated, overruns, tokens, .. } = report;
+                    let overruns =
+                        if *overruns > 0 { format!(", {overruns} above what was held") } else { String::new() };
+                    format!("ok: {entries} entries, {tokens} tokens, ${usd}; {estimated} estimated{overruns}\n")
                 })?;
             }
             Self::List(list) => {

@@ -37,6 +37,8 @@ async fn verify(_: Admin, State(app): State<Arc<App>>) -> Result<Json<LedgerRepo
     let verified = app.store().verify().await?;
     Ok(Json(LedgerReport {
         entries: verified.entries,
+        estimated: verified.estimated,
+        overruns: verified.overruns,
         tokens: verified.spent.tokens,
         cost_nanos: verified.spent.nanos,
         reservations: verified.reservations,

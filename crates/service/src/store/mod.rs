@@ -115,6 +115,10 @@ pub struct WindowUsage {
 pub struct Verified {
     /// Entries that were added up.
     pub entries: u64,
+    /// Those of them that are estimates.
+    pub estimated: u64,
+    /// Those of them that came to more than was held: a bound was wrong.
+    pub overruns: u64,
     /// What they add up to, of all projects.
     pub spent: Amount,
     /// Open reservations.

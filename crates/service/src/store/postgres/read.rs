@@ -89,6 +89,9 @@ const ENTRY_DAYS: &str =
      from entry group by 1, 2";
 const RESERVATION_DAYS: &str = "select project, day, count(*), sum(held_tokens)::bigint, sum(held_nanos)::bigint
      from reservation group by 1, 2";
+const UNUSUAL: &str =
+    "select count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0)
+     from entry";
 const COUNTERS: &str = "select * from counter";
 const USAGE_SUMS: &str =
     "select project, period, start, sum(input_tokens + output_tokens)::bigint, sum(cost_nanos)::bigint
@@ -102,6 +105,10 @@ pub(super) async fn verify(db: &Connection) -> Result<Verified, Error> {
         sums.entries(row.get(0), Day(row.get(1)), rows::amount(&row, 3));
         verified.entries += row.get::<_, i64>(2).cast_unsigned();
         verified.spent += rows::amount(&row, 3);
+    }
+    if let Some(row) = db.first(UNUSUAL, &[]).await? {
+        let count = |at| row.get::<_, i64>(at).cast_unsigned();
+        (verified.estimated, verified.overruns) = (count(0), count(1));
     }
     for row in db.query(RESERVATION_DAYS, &[]).await? {
         sums.reservations(row.get(0), Day(row.get(1)), rows::amount(&row, 3));

@@ -1,6 +1,6 @@
 //! What is read beside the writer: usage, projects, and the proof that the counters are the sums of the entries.
 
-use rusqlite::{Connection, Result, params};
+use rusqlite::{Connection, Result, Row, params};
 
 use super::rows;
 use crate::{
@@ -66,9 +66,12 @@ pub(super) fn verify(db: &Connection) -> Result<Verified> {
     while let Some(row) = usage.next()? {
         sums.by_model(row.get(0)?, row.get(1)?, row.get(2)?, rows::amount(row, 3)?);
     }
-    let sum = "select coalesce(sum(input_tokens + output_tokens), 0), coalesce(sum(cost_nanos), 0) from entry";
-    let spent = snapshot.query_row(sum, [], |row| rows::amount(row, 0))?;
-    Ok(Verified { entries, spent, reservations, differences: sums.differences() })
+    let sum = "select coalesce(sum(input_tokens + output_tokens), 0), coalesce(sum(cost_nanos), 0),
+               count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0) from entry";
+    let count = |row: &Row<'_>, at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+    let (spent, estimated, overruns) =
+        snapshot.query_row(sum, [], |row| Ok((rows::amount(row, 0)?, count(row, 2)?, count(row, 3)?)))?;
+    Ok(Verified { entries, estimated, overruns, spent, reservations, differences: sums.differences() })
 }
 
 /// Reads the sums of days, and counts what they are sums of.
