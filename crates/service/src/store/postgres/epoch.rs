@@ -26,6 +26,8 @@ use crate::{
 const BEGIN: &str = "insert into epoch (began_at) values (now_ms()) returning id";
 const BEAT: &str = "update epoch set beat = beat + 1 where id = $1 and dead_at is null";
 const ALIVE: &str = "select id, beat from epoch where dead_at is null";
+/// Waits for the commit that the process may be in, and keeps it from beginning another.
+const LOCK: &str = "select from epoch where id = $1 for update";
 const END_IF_SILENT: &str =
     "update epoch set dead_at = now_ms() where id = $1 and beat = coalesce($2, beat) and dead_at is null
      returning dead_at";
@@ -166,6 +168,7 @@ pub(super) async fn reap(db: &Connection, epoch: i64, beat: Option<i64>) -> Resu
 }
 
 async fn charge(db: &Connection, epoch: i64, beat: Option<i64>) -> Result<Option<usize>, Error> {
+    db.query(LOCK, &[&epoch]).await?;
     let Some(ended) = db.first(END_IF_SILENT, &[&epoch, &beat]).await? else { return Ok(None) };
     let projects: Vec<String> = db.query(PROJECTS_OF, &[&epoch]).await?.iter().map(|row| row.get(0)).collect();
     let found = db.query(LOCK_PROJECTS, &[&projects]).await?;

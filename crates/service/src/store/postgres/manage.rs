@@ -22,8 +22,11 @@ const FORGOTTEN_MAX: i64 = 500;
 const CHANGED: &str = "update directory set version = version + 1";
 const ADD_KEY: &str = "insert into key values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing";
 const REVOKE_KEY: &str = "update key set revoked_at = coalesce(revoked_at, $2) where id = $1 returning *";
+/// The time is asked for once, so that the index finds what is over.
 const FORGET: &str = "with gone as (
-         delete from claim where scope in (select scope from claim where expires_at <= now_ms() limit $1 for update skip locked)
+         delete from claim where scope in (
+             select scope from claim where expires_at <= (select now_ms()) limit $1 for update skip locked
+         )
          returning scope
      ), without as (delete from answer where scope in (select scope from gone))
      select count(*) from gone";

@@ -37,7 +37,8 @@ const GROUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a group is tried again that another replica was in the way of.
 const TRIES_MAX: u32 = 10;
 
-const LOCK_EPOCH: &str = "select dead_at is null from epoch where id = $1 for share";
+/// No beat waits for this lock, and who takes the process for dead does.
+const LOCK_EPOCH: &str = "select dead_at is null from epoch where id = $1 for key share";
 pub(super) const LOCK_PROJECTS: &str = "select * from project where id = any($1) order by id for update";
 const NOW: &str = "select now_ms()";
 const RESERVATIONS: &str = "select * from reservation where id = any($1)";
