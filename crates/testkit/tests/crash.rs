@@ -271,7 +271,7 @@ async fn on_a_database_with_three_processes_of_which_one_is_killed() {
         "create or replace function claude_code_api.now_ms() returns bigint volatile language sql
          as $$ select pg_sleep(random() * 0.01); select (extract(epoch from clock_timestamp()) * 1000)::bigint $$",
     );
-    let flags = ["--database-url", url.as_str(), "--replica-ttl", "0.5", "--log", "error"];
+    let flags = ["--database-url", url.as_str(), "--replica-ttl", "0.5", "--budget-wait", "0.2", "--log", "error"];
     let start = async || Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &[]).await;
     let mut replicas = Vec::new();
     for _ in 0..REPLICAS {
