@@ -23,7 +23,13 @@ pub(crate) use project::ProjectCommand;
 #[derive(Args)]
 pub(crate) struct Folder {
     /// Data folder of the service [default: ~/.local/share/claude-code-api]
-    #[arg(long, env = "CLAUDE_CODE_API_SERVER_DATA_DIR", value_name = "DIR", global = true)]
+    #[arg(
+        long,
+        env = "CLAUDE_CODE_API_SERVER_DATA_DIR",
+        value_name = "DIR",
+        global = true,
+        help_heading = "The service"
+    )]
     data_dir: Option<PathBuf>,
     /// Database of the service, where it keeps its ledger in one: `postgres://user:password@host/database`
     #[arg(
@@ -31,7 +37,8 @@ pub(crate) struct Folder {
         env = "CLAUDE_CODE_API_SERVER_DATABASE_URL",
         hide_env_values = true,
         value_name = "URL",
-        global = true
+        global = true,
+        help_heading = "The service"
     )]
     database_url: Option<SecretString>,
     /// Print the answer as JSON
