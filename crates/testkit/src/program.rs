@@ -67,8 +67,8 @@ pub struct Program {
     child: Child,
     address: SocketAddr,
     folder: TempDir,
-    /// Kept open: a program whose standard output is closed behaves differently.
-    _stdout: Lines<BufReader<ChildStdout>>,
+    /// Kept open: a program whose standard output is closed behaves differently. `None`: that is what is wanted.
+    _stdout: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Program {
@@ -95,20 +95,32 @@ impl Program {
     }
 
     async fn serve_with(folder: TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let stderr = File::create(stderr_of(&folder)).expect("a file");
+        let mut child = Self::spawn(&folder, flags, environment);
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = in_time("the program has started", START_TIMEOUT, stdout.next_line()).await.expect("text");
+        let line = line.unwrap_or_else(|| panic!("it did not start: {}", read(&stderr_of(&folder))));
+        let address = line.split_once(" listens on http://").and_then(|(_, address)| address.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("its first line names no address: {line:?}"));
+        Self { child, address, folder, _stdout: Some(stdout) }
+    }
+
+    /// Starts it at this address, with nobody who reads what it says; it may not answer yet.
+    pub fn serve_unheard(address: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut child = Self::spawn(&folder, &["--listen", &address.to_string()], &[]);
+        drop(child.stdout.take());
+        Self { child, address, folder, _stdout: None }
+    }
+
+    fn spawn(folder: &TempDir, flags: &[&str], environment: &[(&str, &str)]) -> Child {
+        let stderr = File::create(stderr_of(folder)).expect("a file");
         let mut command = command();
         command
             .args(["serve", "--local-batch-threads", "1", "--data-dir"])
             .arg(folder.path())
             .env("CLAUDE_CODE_API_SERVER_LISTEN", "localhost:0");
         command.arg("--model-path").arg(model_file()).args(flags).envs(environment.iter().copied());
-        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the program runs");
-        let mut stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = in_time("the program has started", START_TIMEOUT, stdout.next_line()).await.expect("text");
-        let line = line.unwrap_or_else(|| panic!("it did not start: {}", read(&stderr_of(&folder))));
-        let address = line.split_once(" listens on http://").and_then(|(_, address)| address.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("its first line names no address: {line:?}"));
-        Self { child, address, folder, _stdout: stdout }
+        command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("the program runs")
     }
 
     /// Where it is reached.

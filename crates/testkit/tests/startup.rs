@@ -8,8 +8,9 @@ use std::{
     time::Instant,
 };
 
+use claude_code_api_client::Client;
 use claude_code_api_service::backend::local::MODEL_FILE;
-use claude_code_api_testkit::{Ended, Program, model_file, run};
+use claude_code_api_testkit::{BOUND, Ended, Program, model_file, run};
 use claude_code_api_wire::ErrorCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -301,5 +302,18 @@ async fn prices_of_the_configuration_are_in_force_and_wrong_ones_are_named() {
             let ended = run(args.iter().copied().chain(["--config", text(&own)]), &[]).await;
             assert_explained(&ended, &[told, "wrong.toml"]);
         }
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_the_banner_has_a_service_all_the_same() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
+    let program = Program::serve_unheard(free);
+    let begun = Instant::now();
+    let client = Client::builder().base_url(format!("http://{}", program.address())).max_retries(1);
+    let client = client.build().expect("a client");
+    while client.health().await.is_err() {
+        assert!(begun.elapsed() < BOUND, "{}", program.stderr());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
