@@ -85,6 +85,11 @@ impl ModelUsage {
         }
     }
 
+    /// What it counts in windows.
+    pub(crate) fn amount(&self) -> Amount {
+        Amount { tokens: self.input_tokens.saturating_add(self.output_tokens), nanos: self.cost_nanos }
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.requests += other.requests;
         self.input_tokens += other.input_tokens;

@@ -70,7 +70,14 @@ impl Job {
 
     /// Whether it takes nothing on: it ends something, or takes something away.
     pub(super) fn takes_nothing_on(&self) -> bool {
-        matches!(self, Self::Settle(..) | Self::RevokeKey(..) | Self::ForgetExpired(..))
+        matches!(self, Self::Settle(..) | Self::RevokeKey(..))
+    }
+
+    /// Keeps no answer, where it is to keep one.
+    pub(super) fn forget_answer(&mut self) {
+        if let Self::Settle(settle, _) = self {
+            settle.answer = None;
+        }
     }
 
     /// Whether it changes a key or what a project may use.

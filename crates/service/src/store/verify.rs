@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ledger::Amount,
+    ledger::{Amount, ModelUsage},
     window::{Day, PERIODS, Period},
 };
 
-/// Sums of one window: as its counter says, and as its rows say.
+/// A figure as it is kept, and as the rows say.
+#[derive(Default)]
+struct Pair<T> {
+    kept: T,
+    summed: T,
+}
+
+/// One window.
 #[derive(Default)]
 struct Compared {
-    counter_spent: Amount,
-    counter_held: Amount,
-    entries: Amount,
-    reservations: Amount,
-    by_model: Amount,
+    spent: Pair<Amount>,
+    held: Pair<Amount>,
+    models: BTreeMap<String, Pair<ModelUsage>>,
 }
 
 /// Every window that any row is of.
@@ -22,25 +27,28 @@ struct Compared {
 pub(super) struct Sums(BTreeMap<(String, i64, i32), Compared>);
 
 impl Sums {
-    /// Entries of one project and day add up to this.
-    pub(super) fn entries(&mut self, project: &str, day: Day, sum: Amount) {
-        self.windows_of(project, day, |compared| compared.entries += sum);
+    /// Entries of one project, day and model add up to this.
+    pub(super) fn entries(&mut self, project: &str, day: Day, model: &str, sum: ModelUsage) {
+        self.windows_of(project, day, |compared| {
+            compared.spent.summed += sum.amount();
+            compared.models.entry(model.to_owned()).or_default().summed.add(sum);
+        });
     }
 
     /// Open reservations of one project and day add up to this.
     pub(super) fn reservations(&mut self, project: &str, day: Day, sum: Amount) {
-        self.windows_of(project, day, |compared| compared.reservations += sum);
+        self.windows_of(project, day, |compared| compared.held.summed += sum);
     }
 
     /// A counter says this.
     pub(super) fn counter(&mut self, project: String, period: i64, start: i32, spent: Amount, held: Amount) {
         let compared = self.0.entry((project, period, start)).or_default();
-        (compared.counter_spent, compared.counter_held) = (spent, held);
+        (compared.spent.kept, compared.held.kept) = (spent, held);
     }
 
-    /// The usage by model of one window adds up to this.
-    pub(super) fn by_model(&mut self, project: String, period: i64, start: i32, sum: Amount) {
-        self.0.entry((project, period, start)).or_default().by_model = sum;
+    /// The usage by model says this.
+    pub(super) fn usage(&mut self, project: String, period: i64, start: i32, model: String, usage: ModelUsage) {
+        self.0.entry((project, period, start)).or_default().models.entry(model).or_default().kept = usage;
     }
 
     fn windows_of(&mut self, project: &str, day: Day, add: impl Fn(&mut Compared)) {
@@ -58,19 +66,22 @@ impl Sums {
 
 fn differences((project, period, start): &(String, i64, i32), compared: &Compared) -> Vec<String> {
     let period = PERIODS.into_iter().find(|known| *known as i64 == *period).map_or("?", Period::as_str);
-    let since = Day(*start).begins_at().rfc3339();
-    let pairs = [
-        ("spent", compared.counter_spent, "its entries", compared.entries),
-        ("held", compared.counter_held, "its reservations", compared.reservations),
-        ("usage by model", compared.by_model, "its entries", compared.entries),
-    ];
-    let differing = pairs.into_iter().filter(|(_, counted, _, summed)| counted != summed);
-    differing
-        .map(|(what, counted, rows, summed)| {
-            format!(
-                "{project}, {period} from {since}: {what} is {} tokens and {} nano-dollars, {rows} say {} and {}",
-                counted.tokens, counted.nanos, summed.tokens, summed.nanos
-            )
-        })
-        .collect()
+    let window = format!("{project}, {period} from {}", Day(*start).begins_at().rfc3339());
+    let amounts = [("spent", "entries", &compared.spent), ("held", "reservations", &compared.held)];
+    let amounts = amounts.into_iter().filter(|(.., pair)| pair.kept != pair.summed).map(|(what, rows, pair)| {
+        let Pair { kept, summed } = pair;
+        format!(
+            "{window}: {what} is {} tokens and {} nano-dollars, its {rows} say {} and {}",
+            kept.tokens, kept.nanos, summed.tokens, summed.nanos
+        )
+    });
+    let models = compared.models.iter().filter(|(_, pair)| pair.kept != pair.summed).map(|(model, pair)| {
+        format!("{window}: usage of {model} is {}, its entries say {}", described(pair.kept), described(pair.summed))
+    });
+    amounts.chain(models).collect()
+}
+
+fn described(usage: ModelUsage) -> String {
+    let ModelUsage { requests, input_tokens, output_tokens, cost_nanos } = usage;
+    format!("{requests} calls, {input_tokens} tokens in, {output_tokens} out, {cost_nanos} nano-dollars")
 }

@@ -1,6 +1,6 @@
 //! What is read beside the writer.
 
-use tokio_postgres::Error;
+use tokio_postgres::{Error, Row};
 
 use super::{connect::Connection, rows};
 use crate::{
@@ -36,18 +36,19 @@ pub(super) async fn usage(db: &Connection, id: &ProjectId, period: Period) -> Re
     for row in db.query(USAGE, &[&id.as_str(), &(period as i32), &start.0]).await? {
         match row.get::<_, Option<String>>(0) {
             None => (spent, held) = (rows::amount(&row, 2), rows::amount(&row, 4)),
-            Some(model) => {
-                let usage = ModelUsage {
-                    requests: row.get(1),
-                    input_tokens: row.get(2),
-                    output_tokens: row.get(3),
-                    cost_nanos: row.get(4),
-                };
-                by_model.push((model, usage));
-            }
+            Some(model) => by_model.push((model, model_usage(&row, 1))),
         }
     }
     Ok(WindowUsage { start, end: day.end_of(period), limits, spent, held, by_model })
+}
+
+fn model_usage(row: &Row, from: usize) -> ModelUsage {
+    ModelUsage {
+        requests: row.get(from),
+        input_tokens: row.get(from + 1),
+        output_tokens: row.get(from + 2),
+        cost_nanos: row.get(from + 3),
+    }
 }
 
 pub(super) async fn project(db: &Connection, id: &ProjectId) -> Result<Option<Project>, Error> {
@@ -85,30 +86,25 @@ pub(super) async fn entries(db: &Connection, wanted: &EntriesWanted) -> Result<V
 }
 
 const ENTRY_DAYS: &str =
-    "select project, day, count(*), sum(input_tokens + output_tokens)::bigint, sum(cost_nanos)::bigint
-     from entry group by 1, 2";
+    "select project, day, model, count(*), sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_nanos)::bigint,
+     count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0)
+     from entry group by 1, 2, 3";
 const RESERVATION_DAYS: &str = "select project, day, count(*), sum(held_tokens)::bigint, sum(held_nanos)::bigint
      from reservation group by 1, 2";
-const UNUSUAL: &str =
-    "select count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0)
-     from entry";
 const COUNTERS: &str = "select * from counter";
-const USAGE_SUMS: &str =
-    "select project, period, start, sum(input_tokens + output_tokens)::bigint, sum(cost_nanos)::bigint
-     from usage group by 1, 2, 3";
+const MODELS: &str = "select * from usage";
 
 /// On a connection of its own, as it is a transaction.
 pub(super) async fn verify(db: &Connection) -> Result<Verified, Error> {
     db.run("begin isolation level repeatable read read only").await?;
     let (mut sums, mut verified) = (Sums::default(), Verified::default());
     for row in db.query(ENTRY_DAYS, &[]).await? {
-        sums.entries(row.get(0), Day(row.get(1)), rows::amount(&row, 3));
-        verified.entries += row.get::<_, i64>(2).cast_unsigned();
-        verified.spent += rows::amount(&row, 3);
-    }
-    if let Some(row) = db.first(UNUSUAL, &[]).await? {
-        let count = |at| row.get::<_, i64>(at).cast_unsigned();
-        (verified.estimated, verified.overruns) = (count(0), count(1));
+        let (sum, count) = (model_usage(&row, 3), |at| row.get::<_, i64>(at).cast_unsigned());
+        sums.entries(row.get(0), Day(row.get(1)), row.get(2), sum);
+        verified.entries += count(3);
+        verified.estimated += count(7);
+        verified.overruns += count(8);
+        verified.spent += sum.amount();
     }
     for row in db.query(RESERVATION_DAYS, &[]).await? {
         sums.reservations(row.get(0), Day(row.get(1)), rows::amount(&row, 3));
@@ -118,8 +114,8 @@ pub(super) async fn verify(db: &Connection) -> Result<Verified, Error> {
         let counter = rows::counter(&row, 3);
         sums.counter(row.get(0), row.get::<_, i32>(1).into(), row.get(2), counter.spent, counter.held);
     }
-    for row in db.query(USAGE_SUMS, &[]).await? {
-        sums.by_model(row.get(0), row.get::<_, i32>(1).into(), row.get(2), rows::amount(&row, 3));
+    for row in db.query(MODELS, &[]).await? {
+        sums.usage(row.get(0), row.get::<_, i32>(1).into(), row.get(2), row.get(3), model_usage(&row, 4));
     }
     db.run("commit").await?;
     verified.differences = sums.differences();

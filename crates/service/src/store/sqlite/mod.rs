@@ -5,13 +5,12 @@
 
 use std::{
     fs::File,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use claude_code_api_wire::{ServiceHealth, ServiceStatus};
@@ -37,12 +36,10 @@ mod keys;
 mod open;
 mod read;
 mod rows;
+mod sync;
 mod writer;
 
-pub use open::Options;
-
-/// How often what was committed is brought to the disk.
-const SYNC_EVERY: Duration = Duration::from_secs(1);
+pub use open::{Options, lock};
 
 /// A ledger in a folder.
 pub struct Sqlite {
@@ -51,6 +48,7 @@ pub struct Sqlite {
     writer: Option<JoinHandle<()>>,
     syncer: Option<(JoinHandle<()>, std::sync::mpsc::Sender<()>)>,
     reader: Arc<Mutex<Connection>>,
+    path: PathBuf,
     clock: Arc<open::Clock>,
     power_loss_safe: bool,
     /// Goes up with every change of a key or a project; nobody else can change them.
@@ -67,25 +65,26 @@ impl Sqlite {
     /// # Errors
     /// The folder cannot be written to, is in use, or holds a ledger of a newer version.
     pub fn open(folder: &Path, options: Options) -> Result<Self, StoreError> {
-        let lock = open::lock(folder)?;
+        let lock = lock(folder)?;
         let path = open::file(folder);
         let clock = Arc::new(open::Clock::new(options.clock));
         let writer = open::writer(folder, options.power_loss_safe, &clock)?;
         let (directory_version, is_full) = (Arc::clone(&writer.directory_version), Arc::clone(&writer.is_full));
         let reader = Arc::new(Mutex::new(open::reader(&path)?));
-        let syncing = Connection::open(&path).map_err(open::unusable(&path))?;
+        let syncer = sync::Syncer::open(&path, &writer)?;
         let (jobs, waiting) = Jobs::new();
         let (stop, stopped) = std::sync::mpsc::channel();
         let failed = |error: std::io::Error| StoreError::Unusable(format!("cannot start a thread: {error}"));
         let writer =
             thread::Builder::new().name("ledger".to_owned()).spawn(move || writer.run(waiting)).map_err(failed)?;
-        let sync = move || sync_until(&syncing, &stopped);
+        let sync = move || syncer.run(&stopped);
         let syncer = thread::Builder::new().name("ledger-sync".to_owned()).spawn(sync).map_err(failed)?;
         Ok(Self {
             jobs: Some(jobs),
             writer: Some(writer),
             syncer: Some((syncer, stop)),
             reader,
+            path,
             clock,
             power_loss_safe: options.power_loss_safe,
             directory_version,
@@ -96,6 +95,18 @@ impl Sqlite {
 
     fn jobs(&self) -> &Jobs {
         self.jobs.as_ref().expect("taken only by drop")
+    }
+
+    /// Reads many rows, on a connection of its own: nobody else waits for that.
+    async fn read_apart<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let path = self.path.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            read(&open::reader(&path)?).map_err(|error| StoreError::Failed(error.to_string()))
+        });
+        reading.await.map_err(|error| StoreError::Failed(error.to_string()))?
     }
 
     /// Reads beside the writer, on a thread that may wait.
@@ -113,21 +124,6 @@ impl Sqlite {
 /// A reader that panicked has changed nothing.
 fn locked(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
     connection.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Brings to the disk, once a second, what was committed: the log, and then the file itself.
-fn sync_until(connection: &Connection, stopped: &std::sync::mpsc::Receiver<()>) {
-    use std::sync::mpsc::RecvTimeoutError;
-    loop {
-        let last = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
-        // Passive: it waits for nobody, and nobody for it.
-        if let Err(error) = connection.execute_batch("pragma wal_checkpoint(passive)") {
-            tracing::warn!(%error, "what the ledger has committed could not be brought to the disk; trying again");
-        }
-        if last {
-            return;
-        }
-    }
 }
 
 impl Drop for Sqlite {
@@ -200,11 +196,11 @@ impl Store for Sqlite {
     }
 
     fn entries(&self, wanted: EntriesWanted) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
-        Box::pin(self.read(move |db| read::entries(db, &wanted)))
+        Box::pin(self.read_apart(move |db| read::entries(db, &wanted)))
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Verified, StoreError>> {
-        Box::pin(self.read(read::verify))
+        Box::pin(self.read_apart(read::verify))
     }
 
     fn health(&self) -> ServiceHealth {

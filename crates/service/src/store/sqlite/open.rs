@@ -29,7 +29,7 @@ impl Default for Options {
     }
 }
 
-/// What the time is, never going back.
+/// What the time is, never going back, from one process to the next.
 pub(super) struct Clock {
     source: Box<dyn Fn() -> Moment + Send + Sync>,
     latest: AtomicI64,
@@ -38,6 +38,11 @@ pub(super) struct Clock {
 impl Clock {
     pub(super) fn new(source: Box<dyn Fn() -> Moment + Send + Sync>) -> Self {
         Self { source, latest: AtomicI64::new(0) }
+    }
+
+    /// The time is this, or later.
+    fn not_before(&self, moment: Moment) {
+        self.latest.fetch_max(moment.0, Ordering::Relaxed);
     }
 
     pub(super) fn now(&self) -> Moment {
@@ -53,7 +58,10 @@ const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("m
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Takes the folder for this process alone, for as long as the file is open.
-pub(super) fn lock(folder: &Path) -> Result<File, StoreError> {
+///
+/// # Errors
+/// It cannot be written to, or another process has it.
+pub fn lock(folder: &Path) -> Result<File, StoreError> {
     let unusable = |error: &dyn std::fmt::Display| {
         StoreError::Unusable(format!(
             "cannot use the data folder {}: {error}; choose another one with --data-dir",
@@ -115,9 +123,23 @@ pub(super) fn writer(folder: &Path, power_loss_safe: bool, clock: &Arc<Clock>) -
         Ok(Ok(connection))
     };
     let connection = open().map_err(unusable(path))??;
+    clock.not_before(latest(&connection).map_err(unusable(path))?);
     let mut writer = Writer::new(connection, Arc::clone(clock), Ballast::in_folder(folder));
-    recover(&mut writer).map_err(unusable(path))?;
+    let recovered = recover(&mut writer).or_else(|_| {
+        // The disk may be full.
+        Ballast::in_folder(folder).give_up();
+        recover(&mut writer)
+    });
+    recovered.map_err(unusable(path))?;
     Ok(writer)
+}
+
+/// What the time was at the latest of what is known of it.
+fn latest(connection: &Connection) -> rusqlite::Result<Moment> {
+    let latest = "select max(coalesce((select began_at from epoch order by id desc limit 1), 0),
+                             coalesce((select settled_at from entry order by id desc limit 1), 0),
+                             coalesce((select max(reserved_at) from reservation), 0))";
+    connection.query_row(latest, [], |row| row.get(0)).map(Moment)
 }
 
 /// Begins an epoch, and charges every reservation of earlier ones: who holds the lock is the only process alive.

@@ -4,7 +4,7 @@ use rusqlite::{Connection, Result, Row, params};
 
 use super::rows;
 use crate::{
-    ledger::{Amount, Entry, ModelUsage, Project},
+    ledger::{Entry, ModelUsage, Project},
     project::ProjectId,
     store::{EntriesWanted, Verified, WindowUsage, verify::Sums},
     window::{Day, Period},
@@ -17,15 +17,8 @@ pub(super) fn usage(db: &Connection, id: &ProjectId, period: Period, day: Day) -
     let sql = "select model, requests, input_tokens, output_tokens, cost_nanos from usage
                where project = ?1 and period = ?2 and start = ?3";
     let mut statement = snapshot.prepare_cached(sql)?;
-    let by_model = statement.query_map(params![id.as_str(), period as i64, start.0], |row| {
-        let usage = ModelUsage {
-            requests: row.get(1)?,
-            input_tokens: row.get(2)?,
-            output_tokens: row.get(3)?,
-            cost_nanos: row.get(4)?,
-        };
-        Ok((row.get(0)?, usage))
-    })?;
+    let key = params![id.as_str(), period as i64, start.0];
+    let by_model = statement.query_map(key, |row| Ok((row.get(0)?, model_usage(row, 1)?)))?;
     Ok(WindowUsage {
         start,
         end: day.end_of(period),
@@ -33,6 +26,15 @@ pub(super) fn usage(db: &Connection, id: &ProjectId, period: Period, day: Day) -
         spent: counter.spent,
         held: counter.held,
         by_model: by_model.collect::<Result<_>>()?,
+    })
+}
+
+fn model_usage(row: &Row<'_>, from: usize) -> Result<ModelUsage> {
+    Ok(ModelUsage {
+        requests: row.get(from)?,
+        input_tokens: row.get(from + 1)?,
+        output_tokens: row.get(from + 2)?,
+        cost_nanos: row.get(from + 3)?,
     })
 }
 
@@ -48,40 +50,41 @@ pub(super) fn entries(db: &Connection, wanted: &EntriesWanted) -> Result<Vec<Ent
 
 pub(super) fn verify(db: &Connection) -> Result<Verified> {
     let snapshot = db.unchecked_transaction()?;
-    let mut sums = Sums::default();
-    let by_day =
-        "select project, day, count(*), sum(input_tokens + output_tokens), sum(cost_nanos) from entry group by 1, 2";
-    let entries = count_days(&snapshot, by_day, |project, day, sum| sums.entries(project, day, sum))?;
+    let (mut sums, mut verified) = (Sums::default(), Verified::default());
+    let by_day = "select project, day, model, count(*), sum(input_tokens), sum(output_tokens), sum(cost_nanos),
+                  count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0)
+                  from entry group by 1, 2, 3";
+    each(&snapshot, by_day, |row| {
+        let (sum, count) = (model_usage(row, 3)?, |at| row.get::<_, i64>(at).map(i64::cast_unsigned));
+        sums.entries(row.get_ref(0)?.as_str()?, Day(row.get(1)?), row.get_ref(2)?.as_str()?, sum);
+        verified.entries += count(3)?;
+        verified.estimated += count(7)?;
+        verified.overruns += count(8)?;
+        verified.spent += sum.amount();
+        Ok(())
+    })?;
     let by_day = "select project, day, count(*), sum(held_tokens), sum(held_nanos) from reservation group by 1, 2";
-    let reservations = count_days(&snapshot, by_day, |project, day, sum| sums.reservations(project, day, sum))?;
-    let mut counters = snapshot.prepare("select * from counter")?;
-    let mut counters = counters.query([])?;
-    while let Some(row) = counters.next()? {
+    each(&snapshot, by_day, |row| {
+        sums.reservations(row.get_ref(0)?.as_str()?, Day(row.get(1)?), rows::amount(row, 3)?);
+        verified.reservations += row.get::<_, i64>(2)?.cast_unsigned();
+        Ok(())
+    })?;
+    each(&snapshot, "select * from counter", |row| {
         sums.counter(row.get(0)?, row.get(1)?, row.get(2)?, rows::amount(row, 3)?, rows::amount(row, 5)?);
-    }
-    let by_window =
-        "select project, period, start, sum(input_tokens + output_tokens), sum(cost_nanos) from usage group by 1, 2, 3";
-    let mut usage = snapshot.prepare(by_window)?;
-    let mut usage = usage.query([])?;
-    while let Some(row) = usage.next()? {
-        sums.by_model(row.get(0)?, row.get(1)?, row.get(2)?, rows::amount(row, 3)?);
-    }
-    let sum = "select coalesce(sum(input_tokens + output_tokens), 0), coalesce(sum(cost_nanos), 0),
-               count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0) from entry";
-    let count = |row: &Row<'_>, at| row.get::<_, i64>(at).map(i64::cast_unsigned);
-    let (spent, estimated, overruns) =
-        snapshot.query_row(sum, [], |row| Ok((rows::amount(row, 0)?, count(row, 2)?, count(row, 3)?)))?;
-    Ok(Verified { entries, estimated, overruns, spent, reservations, differences: sums.differences() })
+        Ok(())
+    })?;
+    each(&snapshot, "select * from usage", |row| {
+        sums.usage(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, model_usage(row, 4)?);
+        Ok(())
+    })?;
+    Ok(Verified { differences: sums.differences(), ..verified })
 }
 
-/// Reads the sums of days, and counts what they are sums of.
-fn count_days(db: &Connection, sql: &str, mut add: impl FnMut(&str, Day, Amount)) -> Result<u64> {
+fn each(db: &Connection, sql: &str, mut row: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
     let mut statement = db.prepare(sql)?;
-    let mut days = statement.query([])?;
-    let mut count = 0;
-    while let Some(row) = days.next()? {
-        count += row.get::<_, i64>(2)?.cast_unsigned();
-        add(row.get_ref(0)?.as_str()?, Day(row.get(1)?), rows::amount(row, 3)?);
+    let mut rows = statement.query([])?;
+    while let Some(found) = rows.next()? {
+        row(found)?;
     }
-    Ok(count)
+    Ok(())
 }

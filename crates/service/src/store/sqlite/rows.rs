@@ -83,11 +83,15 @@ pub(super) fn malformed(at: usize, what: &'static str) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, format!("not a {what}").into())
 }
 
-pub(super) fn write_project(db: &Connection, project: &Project) -> Result<()> {
+pub(super) fn put_project(db: &Connection, project: &Project) -> Result<()> {
+    write_project(db, "insert or replace", project)
+}
+
+fn write_project(db: &Connection, verb: &str, project: &Project) -> Result<()> {
     let [day, week, month] = project.limits.windows;
-    let sql = "insert or replace into project values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let sql = format!("{verb} into project values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
     let limits = &project.limits;
-    db.prepare_cached(sql)?.execute(params![
+    db.prepare_cached(&sql)?.execute(params![
         project.id.as_str(),
         day.tokens,
         day.nanos,
@@ -160,7 +164,8 @@ pub(super) fn read_entry(row: &Row<'_>) -> Result<Entry> {
 /// Writes what a group of operations changed.
 pub(super) fn save(db: &Connection, changes: &Changes) -> Result<()> {
     for project in &changes.created {
-        write_project(db, project)?;
+        // One that was set up in the same group stays as it was set up.
+        write_project(db, "insert or ignore", project)?;
     }
     for reservation in &changes.opened {
         insert_reservation(db, reservation)?;

@@ -46,6 +46,8 @@ pub(super) struct Writer {
     pub(super) directory_version: Arc<AtomicI64>,
     /// Whether the disk has no room: then only what takes nothing on is done.
     pub(super) is_full: Arc<AtomicBool>,
+    /// Whether the log is to be begun anew.
+    pub(super) log_is_long: Arc<AtomicBool>,
     ballast: Ballast,
     looked_for_room_at: Option<Instant>,
     books: Books,
@@ -60,6 +62,7 @@ impl Writer {
             clock,
             directory_version: Arc::default(),
             is_full: Arc::default(),
+            log_is_long: Arc::default(),
             ballast,
             looked_for_room_at: None,
             books: Books::default(),
@@ -96,6 +99,11 @@ impl Writer {
                 refuse(&mut group);
                 written = self.commit(&group);
             }
+            if written.as_ref().is_err_and(is_lack_of_room) {
+                // Better no answer to repeat than no entry.
+                group.iter_mut().for_each(Job::forget_answer);
+                written = self.commit(&group);
+            }
             match written {
                 Ok(outcomes) => group.drain(..).zip(outcomes).for_each(|(job, outcome)| job.answer(outcome)),
                 Err(error) => {
@@ -104,6 +112,22 @@ impl Writer {
                     group.drain(..).for_each(|job| job.fail(error.clone()));
                 }
             }
+            if self.log_is_long.swap(false, Ordering::Relaxed) {
+                self.begin_log_anew();
+            }
+        }
+    }
+
+    /// The syncer has moved nearly all of the log into the file: what is left is moved here, where nobody adds to it.
+    fn begin_log_anew(&self) {
+        let begun = self.connection.busy_timeout(Duration::ZERO).and_then(|()| {
+            let checkpoint = "pragma wal_checkpoint(truncate)";
+            self.connection.query_row(checkpoint, [], |row| row.get::<_, bool>(0))
+        });
+        match begun {
+            // Somebody reads from it: the syncer comes back to it.
+            Ok(_is_busy) => {}
+            Err(error) => tracing::warn!(%error, "the ledger's log could not be begun anew; trying again"),
         }
     }
 
@@ -193,7 +217,7 @@ impl Writer {
             }
             Job::RevokeKey(id, at, _) => Ok(Outcome::Key(keys::revoke(&self.connection, *id, *at)?)),
             Job::SetProject(project, _) => {
-                rows::write_project(&self.connection, project)?;
+                rows::put_project(&self.connection, project)?;
                 self.load(&project.id, self.books.now.day())?;
                 self.books.account(&project.id).limits = Some(project.limits.clone());
                 Ok(Outcome::Done)

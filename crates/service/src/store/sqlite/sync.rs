@@ -1,0 +1,62 @@
+//! The syncer: a thread that brings to the disk, once a second, what was committed: the log, and then the file itself.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use rusqlite::Connection;
+
+use super::{open, writer::Writer};
+use crate::store::StoreError;
+
+/// How often what was committed is brought to the disk.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// How many pages the log may have before it is begun anew: 16 MiB.
+const LOG_PAGES_MAX: i64 = 4_096;
+
+pub(super) struct Syncer {
+    connection: Connection,
+    log: PathBuf,
+    /// Whether the writer is to begin the log anew. While it writes, nobody else can.
+    log_is_long: Arc<AtomicBool>,
+}
+
+impl Syncer {
+    pub(super) fn open(path: &Path, writer: &Writer) -> Result<Self, StoreError> {
+        let connection = Connection::open(path).map_err(open::unusable(path))?;
+        let log = path.with_extension("sqlite-wal");
+        Ok(Self { connection, log, log_is_long: Arc::clone(&writer.log_is_long) })
+    }
+
+    pub(super) fn run(self, stopped: &Receiver<()>) {
+        loop {
+            let last = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
+            if let Err(error) = self.sync() {
+                tracing::warn!(error, "what the ledger has committed could not be brought to the disk; trying again");
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    fn sync(&self) -> Result<(), String> {
+        // A checkpoint beside a long read may find nothing that it can move, and then does not sync either.
+        let log = File::open(&self.log).and_then(|log| log.sync_data());
+        log.map_err(|error| error.to_string())?;
+        // Passive: it waits for nobody, and nobody for it.
+        let checkpoint = "pragma wal_checkpoint(passive)";
+        let pages: i64 =
+            self.connection.query_row(checkpoint, [], |row| row.get(1)).map_err(|error| error.to_string())?;
+        self.log_is_long.store(pages > LOG_PAGES_MAX, Ordering::Relaxed);
+        Ok(())
+    }
+}
