@@ -20,7 +20,7 @@ use claude_code_api_service::{
     store::{
         Store,
         postgres::{self, Postgres},
-        sqlite::{Options, Sqlite},
+        sqlite::{self, Options, Sqlite},
     },
 };
 use secrecy::ExposeSecret;
@@ -56,14 +56,25 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
     let backend = backend(&config)?;
     let named = config.backend;
     let app = App::open(vec![backend], store, config.limits, config.prices).await?;
-    if let Err(error) = operator::open(&app, &config.data_dir) {
-        tracing::warn!(%error, "there is no socket in the data folder: commands such as `key create` have to wait until this stops");
-    }
+    let _folder = open_door(&app, &config.data_dir, config.database_url.is_some());
     // Who started the service may have stopped reading; that is no reason to stop serving.
     let _ = show_banner(address, named, is_open);
     serve(app, listeners, told_to_stop()?).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the operator's door. A ledger in the folder has that to itself; one in a database takes it for as long as what this returns.
+fn open_door(app: &Arc<App>, folder: &Path, is_in_a_database: bool) -> Option<fs::File> {
+    let opened = || -> anyhow::Result<Option<fs::File>> {
+        let lock = if is_in_a_database { Some(sqlite::lock(folder)?) } else { None };
+        operator::open(app, folder)?;
+        Ok(lock)
+    };
+    opened().unwrap_or_else(|error| {
+        tracing::warn!(%error, "there is no socket in the data folder: commands such as `key create` do not reach this service by it");
+        None
+    })
 }
 
 fn show_banner(address: SocketAddr, backend: BackendName, is_open: bool) -> io::Result<()> {

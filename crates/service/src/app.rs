@@ -34,6 +34,7 @@ pub struct App {
     feeds: Feeds,
     rates: Rates,
     open_reservations: OpenReservations,
+    managing: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     draining: CancellationToken,
     cut_off: CancellationToken,
@@ -61,6 +62,7 @@ impl App {
             feeds: Feeds::default(),
             rates: Rates::default(),
             open_reservations: OpenReservations::default(),
+            managing: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
@@ -120,6 +122,11 @@ impl App {
     /// How fast projects may call.
     pub(crate) fn rates(&self) -> &Rates {
         &self.rates
+    }
+
+    /// One change of a project at a time, until what this gives is dropped.
+    pub(crate) async fn managing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.managing.lock().await
     }
 
     /// How many calls have a place in the books that is not settled yet.

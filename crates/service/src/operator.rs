@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{Router, body::Body};
@@ -69,7 +70,7 @@ async fn accept(listener: &UnixListener, app: &Arc<App>) {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a command could not be let in");
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             }
         };
@@ -113,6 +114,9 @@ pub enum OperatorError {
     Config(#[from] ConfigError),
 }
 
+/// A command takes no process for dead that has been silent for less than this: none, that is.
+const JUDGES_NOBODY: Duration = Duration::from_hours(24);
+
 impl Operator {
     /// The operator of what is kept in this database, else in this folder.
     ///
@@ -121,7 +125,7 @@ impl Operator {
     pub async fn of(folder: &Path, database_url: Option<&SecretString>) -> Result<Self, OperatorError> {
         let path = socket(folder);
         let store: Arc<dyn Store> = match database_url {
-            Some(url) => Arc::new(Postgres::open(url.expose_secret(), postgres::Options::default()).await?),
+            Some(url) => Arc::new(Postgres::open(url.expose_secret(), postgres::Options { ttl: JUDGES_NOBODY }).await?),
             None if UnixStream::connect(&path).await.is_ok() => return Ok(Self(Way::Door(path))),
             None => Arc::new(Sqlite::open(folder, Options::default())?),
         };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use claude_code_api_service::{
-    ledger::{Amount, Claim, ClaimScope, Ended, Reserve, Reserved, Settle, Settled, SettledBy, Spent},
+    ledger::{Amount, Claim, ClaimScope, Ended, Limits, Reserve, Reserved, Settle, Settled, SettledBy, Spent},
     project::ProjectId,
     store::{
         EntriesWanted, Store,
@@ -17,6 +17,7 @@ use claude_code_api_service::{
 };
 use claude_code_api_testkit::{PostgresServer, Program, Simulator, run};
 use claude_code_api_wire::ErrorCode;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -119,9 +120,21 @@ async fn who_lives_is_left_alone_and_who_is_silent_is_not() {
     let (mine, dead) = (reserve(&project, vec![candidate(1, 1)]), reserve(&project, vec![candidate(1, 1)]));
     granted(&first, &mine).await;
     granted(&second, &reserve(&project, vec![candidate(1, 1)])).await;
-    // A process that has never beaten, as one that died at once.
-    let silent = connect(&url, HOUR).await;
-    granted(&silent, &dead).await;
+    // A process that dies at once.
+    let (of_the_dead, url_of_the_dead) = (dead.clone(), url.clone());
+    let dies = move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let store = runtime.block_on(async {
+            let store = connect(&url_of_the_dead, ttl).await;
+            granted(&store, &of_the_dead).await;
+            store
+        });
+        runtime.shutdown_background();
+        // It does not end in order.
+        std::mem::forget(store);
+    };
+    std::thread::spawn(dies).join().expect("it held something");
     let begun = Instant::now();
     let held = async || first.usage(project.clone(), Period::Day).await.expect("usage").held.tokens;
     while held().await == 6 {
@@ -228,4 +241,88 @@ async fn a_key_that_is_revoked_by_hand_is_refused_by_every_process_within_a_seco
     }
     println!("refused everywhere after {:?}", begun.elapsed());
     assert!(command(&["ledger", "verify"]).await.starts_with("ok: 2 entries"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_be_silent_for_longer_is_judged_by_that() {
+    let server = PostgresServer::start();
+    let url = server.database();
+    // Beats come as seldom as every second; the other would wait for a tenth of that.
+    let (patient, hasty) =
+        (connect(&url, Duration::from_secs(5)).await, connect(&url, Duration::from_millis(100)).await);
+    let project = conformance::project(&*patient, "p", None).await;
+    let call = reserve(&project, vec![candidate(1, 1)]);
+    granted(&patient, &call).await;
+    granted(&hasty, &reserve(&project, vec![candidate(1, 1)])).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(patient.settle(settle(&call, None)).await, Ok(Settled::Closed(Amount::ZERO)), "it was taken for dead");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_with_one_key_in_a_new_project_one_is_granted() {
+    let server = PostgresServer::start();
+    let url = server.database();
+    let (first, second) = (connect(&url, HOUR).await, connect(&url, HOUR).await);
+    for round in 0..50 {
+        let project = ProjectId::parse(&format!("new-{round}")).expect("a name");
+        let claim = Claim { scope: ClaimScope::of(&project, "test", "k"), fingerprint: [1; 32], kept_for: HOUR };
+        let call = || Reserve {
+            claim: Some(claim.clone()),
+            creates: Some(Limits::default()),
+            ..reserve(&project, vec![candidate(1, 1)])
+        };
+        let outcomes: [_; 2] = tokio::join!(first.reserve(call()), second.reserve(call())).into();
+        let granted = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reserved::Granted(_)))).count();
+        let running = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Reserved::Running(_)))).count();
+        assert_eq!((granted, running), (1, 1), "round {round}: {outcomes:?}");
+    }
+    verified(&first).await;
+}
+
+/// Who stands still does so, under load, in the middle of a transaction: with locks that everybody waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_stands_still_in_a_transaction_holds_nobody_up_for_long() {
+    const ROUNDS: u32 = 4;
+    let database = PostgresServer::start();
+    let (url, simulator) = (database.database(), Simulator::start());
+    let watching = connect(&url, HOUR).await;
+    // A transaction takes a while, so that it is met.
+    let name = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("a name").0;
+    let slow = "create or replace function claude_code_api.now_ms() returns bigint volatile language sql
+                as $$ select pg_sleep(0.02); select (extract(epoch from clock_timestamp()) * 1000)::bigint $$";
+    database.sql(name, slow);
+    let flags = ["--database-url", url.as_str(), "--replica-ttl", "1", "--log", "error"];
+    let start = || Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &[]);
+    let (still, other) = tokio::join!(start(), start());
+    let in_a_transaction = "select count(*) from pg_stat_activity where state = 'idle in transaction'";
+    let (mut met, mut longest) = (0, Duration::ZERO);
+    for round in 0..ROUNDS {
+        let caller = still.caller();
+        let stops = Instant::now() + Duration::from_millis(200 + u64::from(round) * 37);
+        let until = stops + Duration::from_millis(100);
+        let load = join_all((0..16).map(|_| async {
+            while Instant::now() < until {
+                let _ = caller.try_complete(call(&json!({"output": 1}))).await;
+            }
+        }));
+        let stop = async {
+            tokio::time::sleep_until(stops.into()).await;
+            still.signal("-STOP").await;
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            met += usize::from(database.sql(name, in_a_transaction).trim() != "0");
+            let begun = Instant::now();
+            other.caller().complete(call(&json!({"output": 1}))).await.done();
+            longest = longest.max(begun.elapsed());
+            still.signal("-CONT").await;
+        };
+        tokio::join!(load, stop);
+    }
+    println!("met {met} times of {ROUNDS} in a transaction; the other answered after {longest:?} at the latest");
+    assert!(longest < Duration::from_secs(8), "{longest:?}");
+    let begun = Instant::now();
+    while watching.verify().await.expect("verified").reservations > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "something stays held");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    verified(&watching).await;
 }

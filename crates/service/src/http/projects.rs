@@ -73,6 +73,8 @@ pub(super) async fn set(
 ) -> Result<Json<wire::Project>, ApiError> {
     let id = named(&id)?;
     let change: ProjectChange = body::json(request, app.limits().body_bytes_max).await?;
+    // What is not named stays, also when two change it at once.
+    let _alone = app.managing().await;
     let before = app.store().project(id.clone()).await?.map(|project| project.limits).unwrap_or_default();
     let project = Project { id, limits: changed(before, &change)?, created_by_use: false };
     app.store().set_project(project.clone()).await?;

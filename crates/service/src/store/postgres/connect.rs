@@ -20,6 +20,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the server may be silent before the connection counts as broken.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
+/// How long the server lets a transaction wait for its client, which may be gone or stand still: it holds locks meanwhile that
+/// everybody waits for.
+const IDLE_IN_TRANSACTION_MAX: Duration = Duration::from_secs(5);
+
+/// How long a lock may be waited for, by whoever: longer than the server needs to end who holds it and stands still.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// The schema that everything is in, so that the database may hold other things.
 pub(super) const SCHEMA: &str = "claude_code_api";
 
@@ -29,11 +36,13 @@ pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(super) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
+    /// What is set on each connection.
+    settings: String,
 }
 
 impl Connector {
-    /// From `postgres://user:password@host/database`.
-    pub(super) fn new(url: &str) -> Result<Self, StoreError> {
+    /// From `postgres://user:password@host/database`, for a process that may be silent for `ttl`.
+    pub(super) fn new(url: &str, ttl: Duration) -> Result<Self, StoreError> {
         let malformed = |cause: String| {
             StoreError::Unusable(format!(
                 "database_url takes postgres://user:password@host/database, with ?sslmode=disable where there is no TLS: {cause}"
@@ -47,7 +56,13 @@ impl Connector {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls()?) })
+        let settings = format!(
+            "set search_path to {SCHEMA}; set synchronous_commit to on;
+             set idle_in_transaction_session_timeout to {}; set lock_timeout to {}",
+            IDLE_IN_TRANSACTION_MAX.min(ttl).as_millis(),
+            LOCK_WAIT_MAX.as_millis()
+        );
+        Ok(Self { config, tls: MakeRustlsConnect::new(tls()?), settings })
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, Error> {
@@ -58,7 +73,7 @@ impl Connector {
                 tracing::debug!(%error, "a connection to the database has ended");
             }
         });
-        client.batch_execute(&format!("set search_path to {SCHEMA}; set synchronous_commit to on")).await?;
+        client.batch_execute(&self.settings).await?;
         Ok(Connection { client, statements: Mutex::default() })
     }
 }

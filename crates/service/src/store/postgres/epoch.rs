@@ -23,9 +23,9 @@ use crate::{
     window::{Day, Moment},
 };
 
-const BEGIN: &str = "insert into epoch (began_at) values (now_ms()) returning id";
+const BEGIN: &str = "insert into epoch (began_at, ttl_ms) values (now_ms(), $1) returning id";
 const BEAT: &str = "update epoch set beat = beat + 1 where id = $1 and dead_at is null";
-const ALIVE: &str = "select id, beat from epoch where dead_at is null";
+const ALIVE: &str = "select id, beat, ttl_ms from epoch where dead_at is null";
 /// Waits for the commit that the process may be in, and keeps it from beginning another.
 const LOCK: &str = "select from epoch where id = $1 for update";
 const END_IF_SILENT: &str =
@@ -37,27 +37,31 @@ const PROJECTS_OF: &str = "select distinct project from reservation where epoch 
 const RESERVATIONS_OF: &str = "select * from reservation where epoch = $1";
 
 /// This process, as the database numbers it.
-pub(super) struct Epoch(watch::Sender<Option<i64>>);
+pub(super) struct Epoch {
+    number: watch::Sender<Option<i64>>,
+    ttl: Duration,
+}
 
 impl Epoch {
-    pub(super) fn new() -> Self {
-        Self(watch::Sender::new(None))
+    pub(super) fn new(ttl: Duration) -> Self {
+        Self { number: watch::Sender::new(None), ttl }
     }
 
     /// The number, once anything was held.
     pub(super) fn current(&self) -> Option<i64> {
-        *self.0.borrow()
+        *self.number.borrow()
     }
 
     pub(super) async fn begin(&self, db: &Connection) -> Result<i64, Error> {
-        let epoch = db.first(BEGIN, &[]).await?.expect("an insert returns its row").get(0);
-        self.0.send_replace(Some(epoch));
+        let ttl_ms = i64::try_from(self.ttl.as_millis()).unwrap_or(i64::MAX);
+        let epoch = db.first(BEGIN, &[&ttl_ms]).await?.expect("an insert returns its row").get(0);
+        self.number.send_replace(Some(epoch));
         Ok(epoch)
     }
 
     /// The process was taken for dead under this number.
     pub(super) fn lost(&self, epoch: i64) {
-        let lost = self.0.send_if_modified(|current| current.take_if(|current| *current == epoch).is_some());
+        let lost = self.number.send_if_modified(|current| current.take_if(|current| *current == epoch).is_some());
         if lost {
             tracing::error!(
                 epoch,
@@ -69,7 +73,7 @@ impl Epoch {
     /// Ends when this number is no longer this process's.
     pub(super) async fn fenced(&self, epoch: i64) {
         // The sender lives as long as we do.
-        let _ = self.0.subscribe().wait_for(|current| *current != Some(epoch)).await;
+        let _ = self.number.subscribe().wait_for(|current| *current != Some(epoch)).await;
     }
 
     /// The process ends in order: nothing is left to charge, unless something is.
@@ -129,16 +133,17 @@ impl Keeper {
         {
             self.epoch.lost(own);
         }
-        let alive: BTreeMap<i64, i64> =
-            db.query(ALIVE, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let alive = db.query(ALIVE, &[]).await?;
+        let alive: BTreeMap<i64, (i64, i64)> = alive.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
         seen.retain(|epoch, _| alive.contains_key(epoch));
         let now = Instant::now();
-        for (epoch, beat) in alive {
+        for (epoch, (beat, ttl_ms)) in alive {
+            let ttl = self.ttl.max(Duration::from_millis(ttl_ms.unsigned_abs()));
             let known = seen.entry(epoch).or_insert(Seen { beat, since: now });
             if known.beat != beat {
                 *known = Seen { beat, since: now };
             }
-            if Some(epoch) != own && now.duration_since(known.since) > self.ttl {
+            if Some(epoch) != own && now.duration_since(known.since) > ttl {
                 reap(db, epoch, Some(beat)).await?;
             }
         }

@@ -7,7 +7,7 @@ use tokio_postgres::Error;
 use super::{
     connect::Connection,
     rows,
-    writer::{LOCK_PROJECTS, load_counters},
+    writer::{LOCK_CREATION, LOCK_PROJECTS, load_counters},
 };
 use crate::{
     key::{Key, Scope},
@@ -60,7 +60,9 @@ async fn changed(db: &Connection) -> Result<(), Error> {
 
 async fn set_project(db: &Connection, project: &Project) -> Result<Outcome, Error> {
     db.run("begin").await?;
-    rows::put_projects(db, std::slice::from_ref(project)).await?;
+    // Whoever is about to make it by use has done so, or finds it.
+    db.query(LOCK_CREATION, &[]).await?;
+    rows::put_project(db, project).await?;
     changed(db).await?;
     Ok(Outcome::Done)
 }

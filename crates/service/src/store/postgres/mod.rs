@@ -41,7 +41,7 @@ use writer::Writer;
 /// What there is to choose about a store in a database.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How long a process may be silent before the others take it for dead.
+    /// How long a process may be silent before the others take it for dead. Of two that say different times, the longer holds.
     pub ttl: Duration,
 }
 
@@ -69,11 +69,11 @@ impl Postgres {
     /// # Errors
     /// The URL is none, the database cannot be reached, or holds a ledger of a newer version.
     pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
-        let connector = Arc::new(Connector::new(url)?);
+        let connector = Arc::new(Connector::new(url, options.ttl)?);
         let unusable = |error: Error| StoreError::Unusable(format!("cannot use the database: {}", reason(&error)));
         let connection = connector.connect().await.map_err(unusable)?;
         migrate::migrate(&connection).await?;
-        let (epoch, is_up) = (Arc::new(Epoch::new()), Arc::new(AtomicBool::new(true)));
+        let (epoch, is_up) = (Arc::new(Epoch::new(options.ttl)), Arc::new(AtomicBool::new(true)));
         let (jobs, waiting) = Jobs::new();
         let writer = Writer::new(Arc::clone(&connector), Arc::clone(&epoch), Arc::clone(&is_up));
         let keeper = Keeper { connector: Arc::clone(&connector), epoch: Arc::clone(&epoch), ttl: options.ttl };

@@ -34,6 +34,10 @@ const PUT_PROJECTS: &str =
      tokens_per_month = excluded.tokens_per_month, nanos_per_month = excluded.nanos_per_month,
      calls_max = excluded.calls_max, requests_per_minute = excluded.requests_per_minute, clamp = excluded.clamp,
      created_by_use = excluded.created_by_use";
+/// One that was set up meanwhile stays as it was set up.
+const CREATE_PROJECTS: &str =
+    "insert into project select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+     $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[]) on conflict (id) do nothing";
 const OPEN: &str =
     "insert into reservation select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[],
      $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bytea[])";
@@ -69,13 +73,13 @@ const PUT_ANSWERS: &str = "insert into answer select * from unnest($1::bytea[], 
 
 /// What [`save`] asks for.
 pub(super) const SAVING: [&str; 9] =
-    [PUT_PROJECTS, OPEN, CLOSE, PUT_ENTRIES, PUT_COUNTERS, ADD_USAGE, PUT_CLAIMS, DROP_ANSWERS, PUT_ANSWERS];
+    [CREATE_PROJECTS, OPEN, CLOSE, PUT_ENTRIES, PUT_COUNTERS, ADD_USAGE, PUT_CLAIMS, DROP_ANSWERS, PUT_ANSWERS];
 
 /// Writes what a group of operations changed, and commits it: all is sent before anything is answered. Where one of the writes
 /// fails, the server makes a rollback of the commit.
 pub(super) async fn save_and_commit(db: &Connection, changes: &Changes) -> Result<(), Error> {
     tokio::try_join!(
-        put_projects(db, &changes.created),
+        write_projects(db, CREATE_PROJECTS, &changes.created),
         open(db, &changes.opened),
         close(db, &changes.closed),
         put_entries(db, changes.entries.iter().chain(&changes.corrected).collect()),
@@ -88,13 +92,18 @@ pub(super) async fn save_and_commit(db: &Connection, changes: &Changes) -> Resul
     Ok(())
 }
 
-pub(super) async fn put_projects(db: &Connection, rows: &[Project]) -> Result<(), Error> {
+/// Makes the project, or gives it other limits.
+pub(super) async fn put_project(db: &Connection, project: &Project) -> Result<(), Error> {
+    write_projects(db, PUT_PROJECTS, std::slice::from_ref(project)).await
+}
+
+async fn write_projects(db: &Connection, sql: &'static str, rows: &[Project]) -> Result<(), Error> {
     if rows.is_empty() {
         return Ok(());
     }
     let limit = |project: &Project, period: usize| project.limits.windows[period];
     db.execute(
-        PUT_PROJECTS,
+        sql,
         &[
             column!(rows, row => row.id.as_str()),
             column!(rows, row => limit(row, 0).tokens),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use tokio_postgres::{Error, error::SqlState};
+use tokio_postgres::{Error, Row, error::SqlState};
 use uuid::Uuid;
 
 use super::{
@@ -47,7 +47,7 @@ const ENTRIES: &str = "select * from entry where id = any($1)";
 const CALLS: &str = "select project, count(*) from reservation where project = any($1) group by project";
 const CREATED: &str = "select count(*) from project where created_by_use";
 /// Who makes a project is alone in that: a row that is not there cannot be locked.
-const LOCK_CREATION: &str = "select pg_advisory_xact_lock(7239118423550146)";
+pub(super) const LOCK_CREATION: &str = "select pg_advisory_xact_lock(7239118423550146)";
 const COUNTERS: &str =
     "select counter.* from counter join unnest($1::text[], $2::int[], $3::int[]) as wanted (project, period, start)
      using (project, period, start)";
@@ -117,7 +117,7 @@ impl Writer {
         let mut reconnected = false;
         for tries in 1.. {
             let connection = self.live().await.map_err(|error| failed(&error))?;
-            let tried = tokio::time::timeout(GROUP_TIMEOUT, self.attempt(&connection, group)).await;
+            let tried = tokio::time::timeout(GROUP_TIMEOUT, self.attempt(&connection, group, tries > 1)).await;
             let Ok(tried) = tried else {
                 return Err(StoreError::Failed(format!("no answer within {} s", GROUP_TIMEOUT.as_secs())));
             };
@@ -161,7 +161,8 @@ impl Writer {
         Ok(connection)
     }
 
-    async fn attempt(&self, connection: &Connection, group: &[Job]) -> Result<Vec<Outcome>, Failure> {
+    /// `again`: it was tried before, and what became of that is not known.
+    async fn attempt(&self, connection: &Connection, group: &[Job], again: bool) -> Result<Vec<Outcome>, Failure> {
         match group {
             [job] if !job.is_of_a_call() => Ok(vec![manage::carry_out(connection, job).await?]),
             calls => {
@@ -169,7 +170,7 @@ impl Writer {
                     Some(epoch) => epoch,
                     None => self.epoch.begin(connection).await?,
                 };
-                commit_calls(connection, epoch, calls).await
+                commit_calls(connection, epoch, calls, again).await
             }
         }
     }
@@ -178,7 +179,9 @@ impl Writer {
 /// Whether another replica was in the way, so that the same may work when it is done again.
 fn is_in_the_way(error: &Error) -> bool {
     let code = error.code();
-    code == Some(&SqlState::T_R_DEADLOCK_DETECTED) || code == Some(&SqlState::T_R_SERIALIZATION_FAILURE)
+    let in_the_way =
+        [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::LOCK_NOT_AVAILABLE];
+    code.is_some_and(|code| in_the_way.contains(code))
 }
 
 /// What the operations of a group name.
@@ -225,9 +228,12 @@ impl<'a> Named<'a> {
     }
 }
 
-async fn commit_calls(db: &Connection, epoch: i64, group: &[Job]) -> Result<Vec<Outcome>, Failure> {
+async fn commit_calls(db: &Connection, epoch: i64, group: &[Job], again: bool) -> Result<Vec<Outcome>, Failure> {
     let named = Named::by(group);
     let mut books = load(db, epoch, &named).await?;
+    if again {
+        load_gone(db, &mut books, &named).await?;
+    }
     let outcomes = group.iter().map(|job| match job {
         Job::Reserve(reserve, _) => Outcome::Reserved(books.reserve(reserve)),
         Job::Settle(settle, _) => Outcome::Settled(books.settle(settle)),
@@ -238,61 +244,81 @@ async fn commit_calls(db: &Connection, epoch: i64, group: &[Job]) -> Result<Vec<
     Ok(outcomes)
 }
 
+/// What is read once everything that the group names is locked.
+struct Read {
+    now: Moment,
+    reservations: Vec<Row>,
+    claims: Vec<Row>,
+}
+
 /// Begins the transaction, locks what the group names, and loads it.
 async fn load(db: &Connection, epoch: i64, named: &Named<'_>) -> Result<Books, Failure> {
     let projects: Vec<&str> = named.projects.iter().map(|project| project.as_str()).collect();
-    let scopes: Vec<&[u8]> = named.scopes.iter().map(|scope| &scope.as_bytes()[..]).collect();
-    let (epochs, projects, ids, scopes): (Params<'_>, Params<'_>, Params<'_>, Params<'_>) =
-        (&[&epoch], &[&projects], &[&named.ids], &[&scopes]);
+    let (epochs, projects): (Params<'_>, Params<'_>) = (&[&epoch], &[&projects]);
     // All of it is sent before anything is answered; the server does it in this order.
-    let ((), alive, found, now, reservations, claims) = tokio::try_join!(
+    let ((), alive, found, mut read) = tokio::try_join!(
         db.run("begin"),
         db.first(LOCK_EPOCH, epochs),
         db.query(LOCK_PROJECTS, projects),
-        db.first(NOW, &[]),
-        db.query(RESERVATIONS, ids),
-        db.query(CLAIMS, scopes),
+        look_up(db, named),
     )?;
     if !alive.is_some_and(|row| row.get(0)) {
         return Err(Failure::Dead(epoch));
     }
-    let now = Moment(now.map_or(0, |row| row.get(0)));
-    let mut books = Books::new(epoch, now, 0);
-    let mut limited = Vec::new();
-    for project in found.iter().map(rows::project) {
-        limited.extend(project.limits.calls_max.map(|_| project.id.clone()));
-        books.account(&project.id).limits = Some(project.limits);
-    }
+    let mut books = Books::new(epoch, read.now, 0);
     for project in &named.projects {
         books.account(project);
     }
-    create(db, &mut books, named).await?;
-    for reservation in reservations.iter().map(rows::reservation) {
+    let mut limited = limits(&mut books, &found);
+    let missing = named.makes.iter().filter(|project| books.account(project).limits.is_none());
+    let missing: Vec<&str> = missing.map(|project| project.as_str()).collect();
+    if !missing.is_empty() {
+        // A project that is not there cannot be locked: who may make one is alone in that, and only now knows what there is.
+        db.query(LOCK_CREATION, &[]).await?;
+        let found = db.query(LOCK_PROJECTS, &[&missing]).await?;
+        limited.extend(limits(&mut books, &found));
+        let created: i64 = db.first(CREATED, &[]).await?.map_or(0, |row| row.get(0));
+        books.creations_left = CREATED_BY_USE_MAX.saturating_sub(usize::try_from(created).unwrap_or(usize::MAX));
+        read = look_up(db, named).await?;
+        books.now = read.now;
+    }
+    for reservation in read.reservations.iter().map(rows::reservation) {
         books.open(reservation);
     }
-    load_claims(&mut books, named, &claims);
+    load_claims(&mut books, named, &read.claims);
     load_calls(db, &mut books, &limited).await?;
     load_windows(db, &mut books, named).await?;
     Ok(books)
 }
 
-/// Where projects may have to be made: whether another replica has made them, and how many more may be.
-async fn create(db: &Connection, books: &mut Books, named: &Named<'_>) -> Result<(), Error> {
-    let missing = named.makes.iter().filter(|project| books.account(project).limits.is_none());
-    let missing: Vec<&str> = missing.map(|project| project.as_str()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    db.query(LOCK_CREATION, &[]).await?;
-    for project in db.query(LOCK_PROJECTS, &[&missing]).await?.iter().map(rows::project) {
+async fn look_up(db: &Connection, named: &Named<'_>) -> Result<Read, Error> {
+    let scopes: Vec<&[u8]> = named.scopes.iter().map(|scope| &scope.as_bytes()[..]).collect();
+    let (ids, scopes): (Params<'_>, Params<'_>) = (&[&named.ids], &[&scopes]);
+    let (now, reservations, claims) =
+        tokio::try_join!(db.first(NOW, &[]), db.query(RESERVATIONS, ids), db.query(CLAIMS, scopes))?;
+    Ok(Read { now: Moment(now.map_or(0, |row| row.get(0))), reservations, claims })
+}
+
+/// Takes in what projects may use; those that limit how many calls may run.
+fn limits(books: &mut Books, found: &[Row]) -> Vec<ProjectId> {
+    let mut limited = Vec::new();
+    for project in found.iter().map(rows::project) {
+        limited.extend(project.limits.calls_max.map(|_| project.id.clone()));
         books.account(&project.id).limits = Some(project.limits);
     }
-    let created: i64 = db.first(CREATED, &[]).await?.map_or(0, |row| row.get(0));
-    books.creations_left = CREATED_BY_USE_MAX.saturating_sub(usize::try_from(created).unwrap_or(usize::MAX));
+    limited
+}
+
+/// Holds of which it is not known whether they came about, and that are charged already, as this process was taken for dead since.
+async fn load_gone(db: &Connection, books: &mut Books, named: &Named<'_>) -> Result<(), Error> {
+    let ids: Vec<&Uuid> = named.reserves.iter().map(|reserve| reserve.id.as_uuid()).collect();
+    for entry in db.query(ENTRIES, &[&ids]).await?.iter().map(rows::entry) {
+        books.load_gone(entry.id);
+    }
     Ok(())
 }
 
-fn load_claims(books: &mut Books, named: &Named<'_>, claims: &[tokio_postgres::Row]) {
+fn load_claims(books: &mut Books, named: &Named<'_>, claims: &[Row]) {
     let mut found: BTreeMap<ClaimScope, _> =
         claims.iter().map(rows::claimed).map(|claimed| (claimed.scope, claimed)).collect();
     for scope in &named.scopes {

@@ -49,7 +49,10 @@ create table entry (
 -- A process that serves from this database. It lives for as long as it counts its beats, and is dead from `dead_at` on.
 create table epoch (
     id bigint generated always as identity primary key,
-    began_at bigint not null, beat bigint not null default 0, dead_at bigint
+    began_at bigint not null,
+    -- How long it may be silent.
+    ttl_ms bigint not null,
+    beat bigint not null default 0, dead_at bigint
 );
 create index epoch_alive on epoch (id) where dead_at is null;
 
