@@ -208,9 +208,16 @@ async fn an_input_that_is_too_long_by_its_bytes_is_counted() {
         assert_eq!(error.code, ErrorCode::BudgetExceeded, "{count}");
     }
     assert_eq!((simulator.counted().len(), simulator.requests().len()), (3, 1));
+    // `auto` is not haiku, and an answer is not cut short, where only the bytes are too many.
+    let mut auto = long(json!({"count": 1_000, "input": 900}));
+    (auto["model"], auto["max_tokens"]) = (json!("auto"), Value::Null);
+    with_budget(&server, "tight", 50_000_000).await;
+    let answer = server.caller().complete(auto).await.done();
+    assert_eq!((answer.model.as_str(), answer.clamped_max_tokens), ("sonnet", None));
     // What fits is not counted, as that takes time.
+    let counted = simulator.counted().len();
     server.caller().complete(of("tight", call(&json!({}), 5))).await.done();
-    assert_eq!(simulator.counted().len(), 3);
+    assert_eq!(simulator.counted().len(), counted);
 }
 
 #[tokio::test]

@@ -224,3 +224,50 @@ async fn more_calls_than_may_run_wait_a_little_and_are_then_turned_away() {
     until("the call has ended", || server.app().open_reservations().count() == 0).await;
     assert_eq!(server.caller().complete(call("narrow", 2)).await.status, 200);
 }
+
+async fn one_at_a_time(server: &TestServer, name: &str) {
+    let id = ProjectId::parse(name).expect("a name");
+    let limits = Limits { calls_max: Some(1), ..Limits::default() };
+    let project = Project { id, limits, created_by_use: false };
+    server.app().store().set_project(project).await.expect("the store works");
+}
+
+fn scripted(script: &Value) -> Value {
+    json!({"prompt": format!("sim:{script}"), "project_id": "single", "max_tokens": 100})
+}
+
+#[tokio::test]
+async fn who_sends_again_what_is_done_does_not_stand_in_line() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    one_at_a_time(&server, "single").await;
+    let done = server.caller().once("k").complete(scripted(&json!({"output": 3}))).await.done();
+    let running = Raw::complete(server.address(), &scripted(&json!({"delay_ms": 60_000})).to_string()).await;
+    until("a call runs", || simulator.requests().len() == 2).await;
+    let waiting = Raw::complete(server.address(), &scripted(&json!({"output": 4})).to_string()).await;
+    until("another waits", || server.app().open_reservations().count() == 2).await;
+    let begun = Instant::now();
+    let again = server.caller().once("k").complete(scripted(&json!({"output": 3}))).await.replayed();
+    assert_eq!(again.id, done.id);
+    assert!(begun.elapsed() < BOUND, "it has waited for its turn");
+    drop((running, waiting));
+}
+
+#[tokio::test]
+async fn an_attempt_goes_on_in_its_own_place_and_not_at_the_end_of_the_line() {
+    let simulator = Simulator::start();
+    let mut server = TestServer::start_on(&simulator, Settings::default()).await;
+    server.expect_logged("broke off and is charged");
+    one_at_a_time(&server, "single").await;
+    let begun = Instant::now();
+    let (first, caller) = (json!({"delay_ms": 300, "fault": "reset_after", "faults": 1}), server.caller());
+    let first = caller.complete(scripted(&first));
+    let second = async {
+        until("the first runs", || simulator.requests().len() == 1).await;
+        caller.complete(scripted(&json!({"output": 2}))).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    first.done();
+    second.done();
+    assert!(begun.elapsed() < BOUND, "each has waited for the other");
+}

@@ -89,7 +89,10 @@ async fn what_runs_is_settled_and_with_room_all_goes_on() {
     let program = Program::serve_on(&simulator, folder, &[], &[]).await;
     let caller = program.caller();
     let slow = call(&json!({"delay_ms": 1_500, "output": 7}));
-    let running = join_all((0..RUNNING).map(|_| caller.complete(slow.clone())));
+    let running = join_all((0..RUNNING).map(|number| {
+        let (caller, slow) = (caller.once(format!("key-{number}")), &slow);
+        async move { caller.complete(slow.clone()).await }
+    }));
     let filled = async {
         let begun = Instant::now();
         while simulator.requests().len() < RUNNING {
@@ -116,6 +119,12 @@ async fn what_runs_is_settled_and_with_room_all_goes_on() {
     let down = health(&caller).await;
     assert_eq!(down.status, HealthStatus::Degraded);
     assert!(down.services["store"].detail.as_ref().is_some_and(|detail| detail.contains("disk is full")), "{down:?}");
+    // It dies now, and the next one starts on a disk without room.
+    let program = Program::serve_on(&simulator, program.kill().await, &[], &[]).await;
+    let caller = program.caller();
+    let refused = caller.complete(call(&json!({"output": 1}))).await.error().error;
+    assert_eq!(refused.code, ErrorCode::Internal, "{refused:?}");
+    assert_eq!(health(&caller).await.status, HealthStatus::Degraded);
     disk.clear();
     let begun = Instant::now();
     while caller.complete(call(&json!({"output": 2}))).await.status != 200 {

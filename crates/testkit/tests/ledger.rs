@@ -7,10 +7,11 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Instant,
 };
 
 use claude_code_api_service::{
-    ledger::{Amount, Clamp, Limit, Limits, Project, Reserve, Reserved, Settle, Settled},
+    ledger::{Amount, Books, Clamp, Limit, Limits, Project, Reserve, Reserved, Settle, Settled},
     project::ProjectId,
     store::{
         Store, StoreError, conformance,
@@ -20,7 +21,7 @@ use claude_code_api_service::{
     },
     window::{Moment, PERIODS, Period},
 };
-use claude_code_api_testkit::PostgresServer;
+use claude_code_api_testkit::{BOUND, PostgresServer};
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
@@ -130,4 +131,62 @@ async fn calls_that_straddle_the_end_of_a_window_are_spent_where_they_were_held(
         assert_eq!(day.spent.tokens, 0, "{last_second}: the clock went back");
         assert_eq!(store.verify().await.expect("verified").differences, Vec::<String>::new());
     }
+}
+
+/// Whatever is written is moved into the file, and the log does not grow for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_begun_anew_when_it_has_become_long() {
+    const LONG: u64 = 16 << 20;
+    let folder = TempDir::new().expect("a folder");
+    let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("the store opens"));
+    let project = conformance::project(&*store, "p", None).await;
+    let log_bytes = || std::fs::metadata(folder.path().join("ledger.sqlite-wal")).map_or(0, |file| file.len());
+    let begun = Instant::now();
+    let pairs = async || {
+        let call = reserve(&project, vec![candidate(5, 5)]);
+        assert!(matches!(store.reserve(call.clone()).await, Ok(Reserved::Granted(_))));
+        let settle =
+            Settle { id: call.id, project: project.clone(), spent: Some(spent(5, 5)), claim: None, answer: None };
+        store.settle(settle).await.expect("the store works");
+    };
+    let mut longest = 0;
+    while longest < 2 * LONG {
+        join_all((0..64).map(|_| pairs())).await;
+        longest = longest.max(log_bytes());
+        assert!(begun.elapsed() < BOUND * 12, "so much is written in a minute");
+    }
+    let grown = begun.elapsed();
+    while log_bytes() >= LONG {
+        pairs().await;
+        assert!(begun.elapsed() < grown + BOUND, "the log is as long as ever: {longest} bytes");
+    }
+    println!("{longest} bytes of log after {grown:?}, {} after {:?}", log_bytes(), begun.elapsed());
+    assert_eq!(store.verify().await.expect("verified").differences, Vec::<String>::new());
+}
+
+/// An operation whose outcome was not known is sent again; meanwhile its process was taken for dead, and it was charged.
+#[test]
+fn a_hold_that_is_closed_does_not_come_about_again() {
+    let mut books = Books::new(2, Moment(0), 1);
+    let project = ProjectId::parse("p").expect("a name");
+    books.account(&project).limits = Some(Limits::default());
+    let call = reserve(&project, vec![candidate(5, 5)]);
+    books.load_gone(call.id);
+    assert_eq!(books.reserve(&call), Reserved::Gone);
+    assert!(books.take_changes().opened.is_empty());
+}
+
+/// A clock that was set back while nothing ran does not open the windows of yesterday again.
+#[tokio::test]
+async fn the_time_does_not_go_back_from_one_process_to_the_next() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), new_years_eve());
+    clock.fetch_add(1_000, Ordering::SeqCst);
+    let store = open(folder.path(), &clock);
+    let project = conformance::project(&*store, "p", None).await;
+    drop(store);
+    clock.fetch_add(-60_000, Ordering::SeqCst);
+    let store = open(folder.path(), &clock);
+    let call = reserve(&project, vec![candidate(5, 5)]);
+    let Ok(Reserved::Granted(grant)) = store.reserve(call).await else { panic!("not granted") };
+    assert_eq!(grant.reserved_at.rfc3339(), "2027-01-01T00:00:00Z");
 }

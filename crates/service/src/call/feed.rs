@@ -130,8 +130,9 @@ pub struct Feeds(Mutex<BTreeMap<CallId, Weak<Feed>>>);
 impl Feeds {
     /// From now on others can listen, until what this returns is dropped.
     pub(super) fn announce(&self, call: CallId, feed: &Arc<Feed>) -> Announced<'_> {
-        self.locked().insert(call, Arc::downgrade(feed));
-        Announced { feeds: self, call }
+        let feed = Arc::downgrade(feed);
+        self.locked().insert(call, Weak::clone(&feed));
+        Announced { feeds: self, call, feed }
     }
 
     /// The running call, for one more who listens.
@@ -150,6 +151,7 @@ impl Feeds {
 pub(super) struct Announced<'a> {
     feeds: &'a Feeds,
     call: CallId,
+    feed: Weak<Feed>,
 }
 
 impl Announced<'_> {
@@ -161,16 +163,25 @@ impl Announced<'_> {
             tokio::time::sleep(grace).await;
             let mut feeds = self.feeds.locked();
             if feed.0.is_closed() {
-                feeds.remove(&self.call);
+                self.withdraw(&mut feeds);
                 return;
             }
         }
     }
 }
 
+impl Announced<'_> {
+    /// Nobody can listen any more, unless the next attempt of the call has announced itself already.
+    fn withdraw(&self, feeds: &mut BTreeMap<CallId, Weak<Feed>>) {
+        if feeds.get(&self.call).is_some_and(|feed| feed.ptr_eq(&self.feed)) {
+            feeds.remove(&self.call);
+        }
+    }
+}
+
 impl Drop for Announced<'_> {
     fn drop(&mut self) {
-        self.feeds.locked().remove(&self.call);
+        self.withdraw(&mut self.feeds.locked());
     }
 }
 

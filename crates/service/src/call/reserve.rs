@@ -111,12 +111,14 @@ async fn hold<'a>(
         nanos_max: request.nanos_max,
         creates: caller.makes_project.then(|| app.limits_of_new_projects()),
         claim: request.claim.clone(),
+        is_counted: false,
         after: None,
     };
     let grant = match grant_by_bytes_or_count(app, &reserve, request, routed).await? {
         Granted::Now(grant) => grant,
         Granted::Running(call) => return Ok(Asked::Running(call)),
         Granted::Done => return Ok(Asked::Done),
+        Granted::Uncertain => unreachable!("what is counted is certain"),
     };
     let Reserve { id, project, .. } = reserve;
     Ok(Asked::Held(Reservation {
@@ -151,6 +153,7 @@ pub(super) async fn another(
         nanos_max: request.nanos_max.map(|most| most - charged),
         creates: None,
         claim: request.claim.clone(),
+        is_counted: true,
         after: Some(Box::new(charge)),
     };
     let Ok(Granted::Now(grant)) = grant(app, &reserve).await else { return false };
@@ -182,6 +185,8 @@ enum Granted {
     Now(Grant),
     Running(CallId),
     Done,
+    /// The bounds are to be better first.
+    Uncertain,
 }
 
 /// Whether money is limited for this call, as far as is known before the ledger is asked.
@@ -201,23 +206,34 @@ async fn grant_by_bytes_or_count(
         bound::count(app, request, routed).await;
     }
     loop {
-        let reserve = Reserve { candidates: candidates(request, routed), ..reserve.clone() };
-        match grant(app, &reserve).await {
-            Err(CallFailure::BudgetExceeded { .. }) if !routed.is_counted => bound::count(app, request, routed).await,
-            granted => return granted,
+        let is_counted = routed.is_counted;
+        let reserve = Reserve { candidates: candidates(request, routed), is_counted, ..reserve.clone() };
+        match grant(app, &reserve).await? {
+            Granted::Uncertain => bound::count(app, request, routed).await,
+            granted => return Ok(granted),
         }
     }
 }
 
 async fn grant(app: &App, reserve: &Reserve) -> Result<Granted, CallFailure> {
     let until = Instant::now() + app.limits().budget_wait;
-    // Who comes first is served first, so that those who stand in line already are not asked past.
     let mut waits_for = CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER };
-    if !app.lines().has_waiting(&reserve.project) {
-        match once(app, reserve).await? {
-            Once::Answered(granted) => return Ok(granted),
-            Once::Wait(why) => waits_for = why,
-        }
+    // Who comes first is served first, so that those who stand in line already are not asked past. But what was sent before needs no
+    // room, and an attempt before this one gives some back.
+    let first = if !app.lines().has_waiting(&reserve.project) || reserve.after.is_some() {
+        Some(once(app, reserve).await?)
+    } else if reserve.claim.is_some() {
+        Some(once(app, &Reserve { candidates: Vec::new(), ..reserve.clone() }).await?)
+    } else {
+        None
+    };
+    match first {
+        Some(Once::Answered(granted)) => return Ok(granted),
+        Some(Once::Wait(why)) => waits_for = why,
+        None => {}
+    }
+    if !reserve.is_counted {
+        return Ok(Granted::Uncertain);
     }
     let place = app.lines().join(&reserve.project);
     let Some(head) = place.head(until).await else { return Err(waits_for) };
@@ -251,9 +267,15 @@ async fn once(app: &App, reserve: &Reserve) -> Result<Once, CallFailure> {
         Reserved::Granted(grant) => Ok(Once::Answered(Granted::Now(grant))),
         Reserved::Running(call) => Ok(Once::Answered(Granted::Running(call))),
         Reserved::Done(_) => Ok(Once::Answered(Granted::Done)),
+        Reserved::Uncertain => Ok(Once::Answered(Granted::Uncertain)),
         Reserved::Wait => Ok(Once::Wait(CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER })),
         Reserved::CallsMax(calls_max) => {
             Ok(Once::Wait(CallFailure::CallsMax { calls_max, retry_after: LINE_RETRY_AFTER }))
+        }
+        Reserved::Gone => {
+            // What was charged for it is taken back.
+            unanswered.reserve = Some(reserve);
+            Err(CallFailure::LedgerDown)
         }
         Reserved::Conflict => Err(CallFailure::Conflict),
         Reserved::Exceeded(shortage, now) => {

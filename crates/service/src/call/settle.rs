@@ -183,6 +183,8 @@ pub(super) fn until_done(app: &App, settle: Settle) {
     };
     app.spawn(async move {
         tokio::select! {
+            // Whatever happens, it is tried once.
+            biased;
             () = trying => {}
             () = cut_off.cancelled_owned() => {}
         }

@@ -92,6 +92,14 @@ pub(super) enum Admission {
     Exceeded(Shortage),
 }
 
+impl Admission {
+    /// Whether the first of the candidates fits as it is: nothing better could come of lower bounds.
+    pub(super) fn is_the_best_in_full(&self, candidates: &[Candidate]) -> bool {
+        let Self::Fits(kept, _) = self else { return false };
+        kept.first().is_some_and(|best| best.index == 0 && best.output_tokens == candidates[0].output_tokens)
+    }
+}
+
 enum Fit {
     Now(i64),
     Later,

@@ -4,7 +4,10 @@
 //! (or, alone on its database, what it has kept from before). Invariant 1 lives in [`Books::reserve`], invariant 2 in
 //! [`Books::settle`]: an open reservation is removed exactly once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Account, Amount, Claim, ClaimScope, ClaimState, Claimed, Clamp, Counter, Ended, Entry, Grant, Kept, Limit, Limits,
@@ -54,6 +57,7 @@ pub struct Books {
     accounts: BTreeMap<ProjectId, Account>,
     reservations: BTreeMap<EntryId, Reservation>,
     recovered: BTreeMap<EntryId, Entry>,
+    gone: BTreeSet<EntryId>,
     claims: BTreeMap<ClaimScope, Option<Claimed>>,
     changes: Changes,
 }
@@ -100,6 +104,11 @@ impl Books {
         }
     }
 
+    /// A hold that came about, as its operation is sent again, and was closed since, for the store to load.
+    pub fn load_gone(&mut self, id: EntryId) {
+        self.gone.insert(id);
+    }
+
     /// Whether it was looked for what an idempotency key stands for.
     pub fn knows_claim(&self, scope: ClaimScope) -> bool {
         self.claims.contains_key(&scope)
@@ -132,11 +141,17 @@ impl Books {
         if let Some(open) = self.reservations.get(&reserve.id) {
             return Reserved::Granted(Self::granted_again(open, reserve));
         }
+        if self.gone.contains(&reserve.id) {
+            return Reserved::Gone;
+        }
         if let Some(before) = &reserve.after {
             self.settle(before);
         }
         if let Some(answered) = reserve.claim.as_ref().and_then(|claim| self.claimed(claim)) {
             return answered;
+        }
+        if reserve.candidates.is_empty() {
+            return Reserved::Wait;
         }
         let day = self.now.day();
         let limits = match (self.account(&reserve.project).limits.clone(), &reserve.creates) {
@@ -150,7 +165,11 @@ impl Books {
             return Reserved::CallsMax(most);
         }
         let room = Room { limits: &limits, counters: account.windows(day), nanos_max: reserve.nanos_max };
-        match room.admit(&reserve.candidates) {
+        let admission = room.admit(&reserve.candidates);
+        if !reserve.is_counted && !admission.is_the_best_in_full(&reserve.candidates) {
+            return Reserved::Uncertain;
+        }
+        match admission {
             Admission::Held => Reserved::Wait,
             Admission::Exceeded(shortage) => Reserved::Exceeded(shortage, self.now),
             Admission::Fits(kept, held) => {

@@ -19,7 +19,7 @@ pub struct Reserve {
     pub call: CallId,
     /// Who pays.
     pub project: ProjectId,
-    /// The targets, best first; never empty.
+    /// The targets, best first. None: it is only asked for the call under the idempotency key.
     pub candidates: Vec<Candidate>,
     /// The most that the call itself allows, in nano-dollars.
     pub nanos_max: Option<i64>,
@@ -27,6 +27,8 @@ pub struct Reserve {
     pub creates: Option<Limits>,
     /// The idempotency key that the call was sent with.
     pub claim: Option<Claim>,
+    /// Whether the bounds are the best there are: else they may be too high, and only what is certain by them is decided.
+    pub is_counted: bool,
     /// The attempt of the same call before this one: it is closed in the transaction that holds for this one, whatever comes of
     /// that, as what is not known to have cost nothing is charged before it is tried again.
     pub after: Option<Box<Settle>>,
@@ -58,12 +60,16 @@ pub enum Reserved {
     Done(CallId),
     /// The idempotency key was used for another request.
     Conflict,
+    /// By these bounds the best target does not fit in full; by better ones it may.
+    Uncertain,
     /// Room is merely held by others: it may come.
     Wait,
     /// As many calls of the project run as may.
     CallsMax(u32),
     /// What is left does not cover the call.
     Exceeded(Shortage, Moment),
+    /// It came about, and is closed already: the process was taken for dead before it heard of that.
+    Gone,
     /// There is no such project.
     NoProject,
     /// The projects that use may make are all made.

@@ -40,6 +40,8 @@ pub async fn passes(store: &Arc<dyn Store>) {
     what_a_claim_kept_is_forgotten_in_time(store).await;
     of_callers_with_one_claim_one_is_granted(store).await;
     an_attempt_is_charged_in_the_commit_that_holds_for_the_next(store).await;
+    what_is_not_certain_by_its_bounds_is_not_decided(store).await;
+    a_project_that_is_set_up_while_use_makes_it_is_as_it_was_set_up(store).await;
     keys_are_kept_and_revoked_once(store).await;
     an_estimate_is_corrected_by_hand(store).await;
     the_counters_are_the_sums_of_the_entries(store).await;
@@ -82,6 +84,7 @@ pub fn reserve(project: &ProjectId, candidates: Vec<Candidate>) -> Reserve {
         nanos_max: None,
         creates: None,
         claim: None,
+        is_counted: true,
         after: None,
     }
 }
@@ -406,6 +409,41 @@ async fn an_attempt_is_charged_in_the_commit_that_holds_for_the_next(store: &Arc
     let usage = usage(&**store, &project, Period::Day).await;
     assert_eq!((usage.spent, usage.held), (tokens(800), Amount::ZERO));
     assert_eq!(settle(&**store, &second, Some(spent(1, 1))).await, Settled::Already);
+}
+
+async fn what_is_not_certain_by_its_bounds_is_not_decided(store: &Arc<dyn Store>) {
+    let limit = Limit { tokens: Some(1_000), nanos: None };
+    let limits = Limits { windows: [limit; 3], clamp: Clamp::Always, ..Limits::default() };
+    let project = with_limits(&**store, "uncertain", limits).await;
+    let by_bytes = |candidates| Reserve { is_counted: false, ..reserve(&project, candidates) };
+    let fits = by_bytes(vec![candidate(500, 500)]);
+    granted(&**store, &fits).await;
+    assert_eq!(settle(&**store, &fits, None).await, Settled::Closed(Amount::ZERO));
+    // What would be shortened, answered by the second best, or refused.
+    for candidates in
+        [vec![candidate(500, 501)], vec![candidate(600, 500), candidate(1, 1)], vec![candidate(1_001, 300)]]
+    {
+        let asked = by_bytes(candidates.clone());
+        assert_eq!(store.reserve(asked.clone()).await, Ok(Reserved::Uncertain), "{candidates:?}");
+        let decided = store.reserve(Reserve { is_counted: true, ..asked.clone() }).await.expect("the store works");
+        assert_ne!(decided, Reserved::Uncertain, "{candidates:?}");
+        if matches!(decided, Reserved::Granted(_)) {
+            assert_eq!(settle(&**store, &asked, None).await, Settled::Closed(Amount::ZERO));
+        }
+    }
+}
+
+async fn a_project_that_is_set_up_while_use_makes_it_is_as_it_was_set_up(store: &Arc<dyn Store>) {
+    let limits = Limits { calls_max: Some(7), ..Limits::default() };
+    for round in 0..50 {
+        let id = ProjectId::parse(&format!("made-{round}")).expect("a name");
+        let call = Reserve { creates: Some(Limits::default()), ..reserve(&id, vec![candidate(1, 1)]) };
+        let project = Project { id: id.clone(), limits: limits.clone(), created_by_use: false };
+        let (granted, set) = tokio::join!(store.reserve(call), store.set_project(project));
+        assert!(matches!(granted, Ok(Reserved::Granted(_))) && set.is_ok(), "{granted:?} {set:?}");
+        let kept = store.project(id).await.expect("the store works").expect("it is there");
+        assert_eq!(kept.limits, limits, "round {round}");
+    }
 }
 
 async fn keys_are_kept_and_revoked_once(store: &Arc<dyn Store>) {
