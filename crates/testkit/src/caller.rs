@@ -82,18 +82,25 @@ impl Caller {
     }
 
     /// `POST /v1/complete` as a stream, or the answer when that is none.
-    pub async fn try_stream(&self, mut request: Value) -> Result<Events, Answer> {
+    pub async fn try_stream(&self, request: Value) -> Result<Events, Answer> {
+        match self.streamed(request).await {
+            Ok(streamed) => streamed,
+            Err(error) => panic!("no answer: {error:?}"),
+        }
+    }
+
+    /// The same where there may be nobody to answer.
+    pub async fn streamed(&self, mut request: Value) -> reqwest::Result<Result<Events, Answer>> {
         request["stream"] = json!(true);
-        let sent = json_of(self.request(Method::POST, "/v1/complete"), request.to_string()).send().await;
-        let response = sent.unwrap_or_else(|error| panic!("no answer: {error:?}"));
+        let response = json_of(self.request(Method::POST, "/v1/complete"), request.to_string()).send().await?;
         let content_type = response.headers().get("content-type").map(|value| value.as_bytes().to_owned());
         if content_type.as_deref() != Some(b"text/event-stream") {
-            return Err(read(response).await.unwrap_or_else(|error| panic!("no whole answer: {error:?}")));
+            return Ok(Err(read(response).await?));
         }
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["cache-control"], "no-store");
         assert!(response.headers().contains_key("request-id"));
-        Ok(Events::new(response))
+        Ok(Ok(Events::new(response)))
     }
 
     /// `POST /v1/complete` as a stream.

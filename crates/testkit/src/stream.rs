@@ -36,12 +36,30 @@ impl Events {
 
     /// The next event; `None` at the end of the body. A body that breaks off fails.
     pub async fn next(&mut self) -> Option<Event> {
+        self.try_next().await.unwrap_or_else(|error| panic!("the stream broke off: {error:?}"))
+    }
+
+    /// The same where the body may break off at any moment.
+    pub async fn try_next(&mut self) -> reqwest::Result<Option<Event>> {
         loop {
             if let Some(frame) = self.decoder.next_frame().expect("the service's events are short") {
-                return Some(event(frame));
+                return Ok(Some(event(frame)));
             }
-            let bytes = self.response.chunk().await.unwrap_or_else(|error| panic!("the stream broke off: {error:?}"));
-            self.decoder.push(&bytes?);
+            match self.response.chunk().await? {
+                Some(bytes) => self.decoder.push(&bytes),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// How a stream ends that may break off at any moment: what has come of it before `done` or `error` is nothing.
+    pub async fn try_end(mut self) -> reqwest::Result<Result<CompleteResponse, Box<ErrorEnvelope>>> {
+        loop {
+            match self.try_next().await?.expect("no stream ends without done or error") {
+                Event::Done(response) => return Ok(Ok(*response)),
+                Event::Error(error) => return Ok(Err(error)),
+                Event::Comment(_) | Event::Start(_) | Event::Delta(_) => {}
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -54,6 +54,18 @@ fn request(number: usize) -> Value {
     json!({"prompt": format!("Hello sim:{script}"), "model": "sonnet", "max_tokens": 100, "timeout": 20})
 }
 
+/// Sends a call, every third as a stream: how it ended, where that came.
+async fn ask(service: &Caller, number: usize, request: Value) -> reqwest::Result<Result<CompleteResponse, ErrorCode>> {
+    if number.is_multiple_of(3) {
+        return match service.streamed(request).await? {
+            Ok(events) => Ok(events.try_end().await?.map_err(|envelope| envelope.error.code)),
+            Err(answer) => Ok(Err(answer.error().error.code)),
+        };
+    }
+    let answer = service.try_complete(request).await?;
+    Ok(if answer.status == 200 { Ok(answer.json()) } else { Err(answer.error().error.code) })
+}
+
 /// Who call, as their service dies and comes back. Half of the calls have an idempotency key and are sent until they are
 /// answered, wherever that is; the other half are sent once.
 #[derive(Default)]
@@ -72,16 +84,13 @@ impl Load {
             let key = number.is_multiple_of(2).then(|| format!("key-{number}"));
             for attempt in 0.. {
                 let service = &services[(number + attempt) % services.len()];
-                let answer = match &key {
-                    Some(key) => service.once(key.as_str()).try_complete(request(number)).await,
-                    None => service.try_complete(request(number)).await,
-                };
-                match answer {
-                    Ok(answer) if answer.status == 200 => {
-                        answers.push((key, answer.json()));
+                let service = key.as_ref().map_or_else(|| service.clone(), |key| service.once(key.as_str()));
+                match ask(&service, number, request(number)).await {
+                    Ok(Ok(answer)) => {
+                        answers.push((key, answer));
                         break;
                     }
-                    Ok(answer) => drop(answer.error()),
+                    Ok(Err(_)) => {}
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
                 if key.is_none() {
@@ -102,11 +111,9 @@ impl Load {
         assert!(!unanswered.is_empty(), "the crashes met no call with a key");
         let mut replayed = 0;
         for number in &unanswered {
-            let answer = service.once(format!("key-{number}")).complete(request(*number)).await;
-            if answer.status == 200 {
-                replayed += usize::from(answer.json::<CompleteResponse>().replayed);
-            } else {
-                assert_eq!(answer.error().error.code, ErrorCode::BudgetExceeded, "key-{number}");
+            match ask(&service.once(format!("key-{number}")), *number, request(*number)).await.expect("an answer") {
+                Ok(answer) => replayed += usize::from(answer.replayed),
+                Err(code) => assert_eq!(code, ErrorCode::BudgetExceeded, "key-{number}"),
             }
         }
         println!("{} keys without an answer asked again: {replayed} had one", unanswered.len());
@@ -212,35 +219,39 @@ fn request_at(failpoint: Failpoint, number: usize) -> Value {
 }
 
 /// Whatever the step at which a process dies: its callers send their calls again to the next, and each is done once.
-#[tokio::test(flavor = "multi_thread")]
-async fn at_every_step_of_a_call() {
+async fn every_step_can_be_the_last(database: Option<&PostgresServer>) {
     const CALLS: usize = 8;
     for failpoint in Failpoint::ALL {
-        let simulator = Simulator::start();
-        let folder = TempDir::new().expect("a folder");
+        let (simulator, url) = (Simulator::start(), database.map(PostgresServer::database));
+        let mut flags = vec!["--log", "error"];
+        if let Some(url) = &url {
+            flags.extend(["--database-url", url, "--replica-ttl", "0.5"]);
+        }
         let dies = format!("{}:{}", failpoint.as_str(), CALLS / 2);
         let environment = [("CLAUDE_CODE_API_FAILPOINT", dies.as_str())];
-        let mut program = Program::serve_on(&simulator, folder, &[], &environment).await;
-        let caller = program.caller();
-        let call = async |caller: &Caller, number: usize| {
-            caller.once(format!("key-{number}")).try_complete(request_at(failpoint, number)).await.ok()
+        let mut program = Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &environment).await;
+        let ask_all = async |caller: Caller| {
+            let calls = (0..CALLS).map(|number| {
+                let caller = caller.once(format!("key-{number}"));
+                async move { ask(&caller, number, request_at(failpoint, number)).await.ok()?.ok() }
+            });
+            join_all(calls).await.into_iter().flatten().collect::<Vec<CompleteResponse>>()
         };
-        let first = join_all((0..CALLS).map(|number| call(&caller, number))).await;
-        let first: Vec<_> = first.into_iter().flatten().map(|answer| answer.done()).collect();
+        let first = ask_all(program.caller()).await;
         let ended = program.ended(Duration::from_secs(20)).await;
         assert!(!ended.success() && first.len() < CALLS, "{failpoint:?}: {ended}, {} answers", first.len());
-        let program = Program::serve_on(&simulator, program.kill().await, &[], &[]).await;
-        let caller = program.caller();
-        let second = join_all((0..CALLS).map(|number| call(&caller, number))).await;
-        let second: Vec<CompleteResponse> =
-            second.iter().flatten().map(claude_code_api_testkit::Answer::json).collect();
+        let program = Program::serve_on(&simulator, program.kill().await, &flags, &[]).await;
+        let second = ask_all(program.caller()).await;
         assert_eq!(second.len(), CALLS, "{failpoint:?}");
         for answer in &first {
             assert!(second.iter().any(|again| again.id == answer.id && again.replayed), "{failpoint:?}: {answer:?}");
         }
         let replayed = second.iter().filter(|answer| answer.replayed).count();
         let folder = program.kill().await;
-        let store = Sqlite::open(folder.path(), sqlite::Options::default()).expect("the store opens");
+        let store: Arc<dyn Store> = match &url {
+            Some(url) => Arc::new(connect(url).await),
+            None => Arc::new(Sqlite::open(folder.path(), sqlite::Options::default()).expect("the store opens")),
+        };
         let verified = store.verify().await.expect("verified");
         assert_eq!((verified.differences, verified.reservations), (Vec::new(), 0));
         let wanted = EntriesWanted { project: Some(project().id), count_max: 99, ..EntriesWanted::default() };
@@ -258,11 +269,25 @@ async fn at_every_step_of_a_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn at_every_step_of_a_call_on_a_file() {
+    every_step_can_be_the_last(None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_every_step_of_a_call_on_a_database() {
+    every_step_can_be_the_last(Some(&PostgresServer::start())).await;
+}
+
+/// One who looks on, and takes nobody for dead.
+async fn connect(url: &str) -> Postgres {
+    Postgres::open(url, postgres::Options { ttl: Duration::from_hours(1) }).await.expect("the store opens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn on_a_database_with_three_processes_of_which_one_is_killed() {
     let (database, simulator) = (PostgresServer::start(), Simulator::start());
     let url = database.database();
-    let store =
-        Postgres::open(&url, postgres::Options { ttl: Duration::from_hours(1) }).await.expect("the store opens");
+    let store = connect(&url).await;
     store.set_project(project()).await.expect("the store works");
     // Commits take their time, each another: whoever is killed is often killed in one.
     let name = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("a name").0;

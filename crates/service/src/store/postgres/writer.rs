@@ -22,6 +22,7 @@ use super::{
     manage, rows,
 };
 use crate::{
+    failpoint::Failpoint,
     ledger::{Books, ClaimScope, Counter, Reserve, Settle, SettledBy},
     project::ProjectId,
     store::{
@@ -240,6 +241,7 @@ async fn commit_calls(db: &Connection, epoch: i64, group: &[Job], again: bool) -
         _ => unreachable!("a group is of calls"),
     });
     let outcomes = outcomes.collect();
+    Failpoint::Committing.reach();
     rows::save_and_commit(db, &books.take_changes()).await?;
     Ok(outcomes)
 }
