@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=${CARGO_TARGET_DIR:-target}
+# Thousands of connections, and both of their ends are a test's own.
+ulimit -n "$(ulimit -Hn)"
 times=()
 run() {
   local name=$1 begun=$SECONDS

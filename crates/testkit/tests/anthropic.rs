@@ -316,7 +316,7 @@ async fn a_budget_is_used_up_and_never_passed() {
         let caller = &caller;
         async move { caller.complete(request).await }
     });
-    let answers: Vec<_> = futures_util::stream::iter(calls).buffer_unordered(1_000).collect().await;
+    let answers: Vec<_> = futures_util::stream::iter(calls).buffer_unordered(2_000).collect().await;
     let done: Vec<_> = answers.iter().filter(|answer| answer.status == 200).map(Answer::done).collect();
     for refused in answers.iter().filter(|answer| answer.status != 200) {
         assert_eq!(refused.error().error.code, ErrorCode::BudgetExceeded);

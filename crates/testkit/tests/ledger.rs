@@ -86,21 +86,19 @@ async fn what_a_dead_process_held_is_charged_at_its_worst_case_and_corrected_onc
 }
 
 /// A day, a week and a month may end while calls run: each is spent where it was held, and what comes after begins anew.
-#[tokio::test(flavor = "multi_thread")]
-async fn calls_that_straddle_the_end_of_a_window_are_spent_where_they_were_held() {
+async fn calls_straddle_the_ends_of_windows(store: &dyn Store, set_clock: impl Fn(i64)) {
     const CALLS: i64 = 64;
-    // The end of a day; of ISO week 53, a Sunday; of a month; of all three at once.
+    // The end of a day; of a month; of ISO week 53, a Sunday; of all three at once.
     for (last_second, ends) in [
         ("2026-11-25T23:59:59Z", vec![Period::Day]),
-        ("2027-01-03T23:59:59Z", vec![Period::Day, Period::Week]),
         ("2026-12-31T23:59:59Z", vec![Period::Day, Period::Month]),
+        ("2027-01-03T23:59:59Z", vec![Period::Day, Period::Week]),
         ("2027-01-31T23:59:59Z", vec![Period::Day, Period::Week, Period::Month]),
     ] {
-        let clock = Arc::new(AtomicI64::new(Moment::parse(last_second).expect("a moment").0));
-        let folder = TempDir::new().expect("a folder");
-        let store = open(folder.path(), &clock);
+        let now = Moment::parse(last_second).expect("a moment").0;
+        set_clock(now);
         let limit = Limit { tokens: Some(CALLS * 10), nanos: None };
-        let id = ProjectId::parse("p").expect("a name");
+        let id = ProjectId::parse(&format!("p-{now}")).expect("a name");
         let limits = Limits { windows: [limit; 3], clamp: Clamp::Never, ..Limits::default() };
         store.set_project(Project { id: id.clone(), limits, created_by_use: false }).await.expect("the store works");
         let call = || reserve(&id, vec![candidate(5, 5)]);
@@ -109,7 +107,7 @@ async fn calls_that_straddle_the_end_of_a_window_are_spent_where_they_were_held(
             assert!(matches!(reserved, Ok(Reserved::Granted(_))), "{last_second}: {reserved:?}");
         }
         assert_eq!(store.reserve(call()).await, Ok(Reserved::Wait), "{last_second}: every window is full");
-        clock.fetch_add(1_000, Ordering::SeqCst);
+        set_clock(now + 1_000);
         // It is the next day. Settlements and new calls come side by side.
         let settle = |call: &Reserve| {
             let spent = Some(spent(5, 5));
@@ -125,12 +123,35 @@ async fn calls_that_straddle_the_end_of_a_window_are_spent_where_they_were_held(
             let spent = if ends.contains(&period) { 0 } else { CALLS * 10 };
             assert_eq!(usage.spent.tokens, spent, "{last_second} {period:?}");
         }
-        // A clock that is set back does not open the old windows again.
-        clock.fetch_add(-5_000, Ordering::SeqCst);
-        let day = store.usage(id.clone(), Period::Day).await.expect("usage");
-        assert_eq!(day.spent.tokens, 0, "{last_second}: the clock went back");
         assert_eq!(store.verify().await.expect("verified").differences, Vec::<String>::new());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_straddle_the_end_of_a_window_are_spent_where_they_were_held_on_a_file() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), Arc::new(AtomicI64::new(0)));
+    let store = open(folder.path(), &clock);
+    calls_straddle_the_ends_of_windows(&*store, |now| clock.store(now, Ordering::SeqCst)).await;
+    // A clock that is set back does not open the old windows again.
+    clock.fetch_add(-5_000, Ordering::SeqCst);
+    let project = conformance::project(&*store, "p", None).await;
+    let Ok(Reserved::Granted(grant)) = store.reserve(reserve(&project, vec![candidate(5, 5)])).await else {
+        panic!("not granted")
+    };
+    assert_eq!(grant.reserved_at.rfc3339(), "2027-02-01T00:00:00Z");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_straddle_the_end_of_a_window_are_spent_where_they_were_held_on_a_database() {
+    let server = PostgresServer::start();
+    let url = server.database();
+    let store = Postgres::open(&url, postgres::Options::default()).await.expect("the store opens");
+    let name = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("a name").0;
+    let set_clock = |now: i64| {
+        let sql = "create or replace function claude_code_api.now_ms() returns bigint volatile language sql as 'select";
+        server.sql(name, &format!("{sql} {now}::bigint'"));
+    };
+    calls_straddle_the_ends_of_windows(&store, set_clock).await;
 }
 
 /// Whatever is written is moved into the file, and the log does not grow for ever.
