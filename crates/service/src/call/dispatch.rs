@@ -23,7 +23,7 @@ const HOLDS_MAX: u32 = 2;
 /// is charged as what it was.
 pub(super) async fn first_that_answers(
     app: &App,
-    routed: &Routed,
+    routed: &mut Routed,
     request: &Request,
     reservation: &mut Reservation<'_>,
     seen: &mut Seen,

@@ -111,7 +111,7 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
     let running = relay::Interrupts { announced: announced.as_ref(), epoch, ..waiting };
     let mut seen = relay::Seen::default();
     let answer = async {
-        let events = dispatch::first_that_answers(app, &routed, &request, &mut reservation, &mut seen).await?;
+        let events = dispatch::first_that_answers(app, &mut routed, &request, &mut reservation, &mut seen).await?;
         relay::to_the_end(events, &reservation, feed, &mut seen).await
     };
     let result = running.or(answer).await;

@@ -104,23 +104,18 @@ async fn hold<'a>(
     // Counted from here on, so that shutdown waits for the outcome.
     let open = app.open_reservations().open();
     let reserve = Reserve {
-        id: EntryId::new(),
         call: CallId::new(),
-        project: caller.project.clone(),
-        candidates: Vec::new(),
         nanos_max: request.nanos_max,
         creates: caller.makes_project.then(|| app.limits_of_new_projects()),
-        claim: request.claim.clone(),
-        is_counted: false,
-        after: None,
+        ..asked_for(caller.project.clone(), request)
     };
-    let grant = match grant_by_bytes_or_count(app, &reserve, request, routed).await? {
+    let mut asking = Asking { app, request, routed, reserve };
+    let grant = match asking.grant().await? {
         Granted::Now(grant) => grant,
         Granted::Running(call) => return Ok(Asked::Running(call)),
         Granted::Done => return Ok(Asked::Done),
-        Granted::Uncertain => unreachable!("what is counted is certain"),
     };
-    let Reserve { id, project, .. } = reserve;
+    let Reserve { id, project, .. } = asking.reserve;
     Ok(Asked::Held(Reservation {
         app,
         is_open: true,
@@ -140,27 +135,38 @@ async fn hold<'a>(
 pub(super) async fn another(
     app: &App,
     request: &Request,
-    routed: &Routed,
+    routed: &mut Routed,
     reservation: &mut Reservation<'_>,
     charge: Settle,
 ) -> bool {
     let charged = charge.spent.as_ref().map_or(0, |spent| spent.cost.0);
     let reserve = Reserve {
-        id: EntryId::new(),
         call: reservation.call,
-        project: reservation.project.clone(),
-        candidates: candidates(request, routed),
         nanos_max: request.nanos_max.map(|most| most - charged),
-        creates: None,
-        claim: request.claim.clone(),
-        is_counted: true,
         after: Some(Box::new(charge)),
+        ..asked_for(reservation.project.clone(), request)
     };
-    let Ok(Granted::Now(grant)) = grant(app, &reserve).await else { return false };
-    reservation.id = reserve.id;
+    let mut asking = Asking { app, request, routed, reserve };
+    let Ok(Granted::Now(grant)) = asking.grant().await else { return false };
+    reservation.id = asking.reserve.id;
     reservation.input_tokens = input_tokens(&grant, routed);
     reservation.grant = grant;
     true
+}
+
+/// What every attempt asks for.
+fn asked_for(project: ProjectId, request: &Request) -> Reserve {
+    Reserve {
+        id: EntryId::new(),
+        call: CallId::new(),
+        project,
+        candidates: Vec::new(),
+        nanos_max: None,
+        creates: None,
+        claim: request.claim.clone(),
+        is_counted: false,
+        after: None,
+    }
 }
 
 /// The bound on the input of the dearest target that a hold covers.
@@ -185,93 +191,103 @@ enum Granted {
     Now(Grant),
     Running(CallId),
     Done,
-    /// The bounds are to be better first.
+}
+
+/// A call that asks the ledger for a hold.
+struct Asking<'a> {
+    app: &'a App,
+    request: &'a Request,
+    routed: &'a mut Routed,
+    reserve: Reserve,
+}
+
+/// What the ledger says, where it does not refuse.
+enum Said {
+    Granted(Granted),
+    /// Room may come; until then, this is why not.
+    Wait(CallFailure),
+    /// Better bounds may make a difference.
     Uncertain,
 }
 
-/// Whether money is limited for this call, as far as is known before the ledger is asked.
-fn may_lack_money(app: &App, reserve: &Reserve) -> bool {
-    let limited = |limits: &Limits| limits.windows.iter().any(|limit| limit.nanos.is_some());
-    reserve.nanos_max.is_some() || app.directory().project(&reserve.project).is_some_and(|known| limited(&known.limits))
-}
-
-/// Bytes bound the input, which takes no time; where that is too much, or may be priced too dear, it is counted.
-async fn grant_by_bytes_or_count(
-    app: &App,
-    reserve: &Reserve,
-    request: &Request,
-    routed: &mut Routed,
-) -> Result<Granted, CallFailure> {
-    if may_lack_money(app, reserve) && routed.crosses_a_band(app) {
-        bound::count(app, request, routed).await;
-    }
-    loop {
-        let is_counted = routed.is_counted;
-        let reserve = Reserve { candidates: candidates(request, routed), is_counted, ..reserve.clone() };
-        match grant(app, &reserve).await? {
-            Granted::Uncertain => bound::count(app, request, routed).await,
-            granted => return Ok(granted),
+impl Asking<'_> {
+    /// Asks, and waits for what is merely held by others. Who comes first is served first, so that those who stand in line already
+    /// are not asked past.
+    async fn grant(&mut self) -> Result<Granted, CallFailure> {
+        let app = self.app;
+        if self.may_lack_money() && self.routed.crosses_a_band(app) {
+            bound::count(app, self.request, self.routed).await;
+        }
+        let until = Instant::now() + app.limits().budget_wait;
+        let mut waits_for = match self.before_the_line().await? {
+            Said::Granted(granted) => return Ok(granted),
+            Said::Wait(why) => why,
+            Said::Uncertain => CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER },
+        };
+        let place = app.lines().join(&self.reserve.project);
+        let Some(head) = place.head(until).await else { return Err(waits_for) };
+        loop {
+            match self.ask().await? {
+                Said::Granted(granted) => return Ok(granted),
+                Said::Wait(why) => waits_for = why,
+                Said::Uncertain => unreachable!("what is counted is certain"),
+            }
+            if tokio::time::timeout_at(until, head.room()).await.is_err() {
+                return Err(waits_for);
+            }
         }
     }
-}
 
-async fn grant(app: &App, reserve: &Reserve) -> Result<Granted, CallFailure> {
-    let until = Instant::now() + app.limits().budget_wait;
-    let mut waits_for = CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER };
-    // Who comes first is served first, so that those who stand in line already are not asked past. But what was sent before needs no
-    // room, and an attempt before this one gives some back.
-    let first = if !app.lines().has_waiting(&reserve.project) || reserve.after.is_some() {
-        Some(once(app, reserve).await?)
-    } else if reserve.claim.is_some() {
-        Some(once(app, &Reserve { candidates: Vec::new(), ..reserve.clone() }).await?)
-    } else {
-        None
-    };
-    match first {
-        Some(Once::Answered(granted)) => return Ok(granted),
-        Some(Once::Wait(why)) => waits_for = why,
-        None => {}
-    }
-    if !reserve.is_counted {
-        return Ok(Granted::Uncertain);
-    }
-    let place = app.lines().join(&reserve.project);
-    let Some(head) = place.head(until).await else { return Err(waits_for) };
-    loop {
-        match once(app, reserve).await? {
-            Once::Answered(granted) => return Ok(granted),
-            Once::Wait(why) => waits_for = why,
+    /// Where others stand in line, only what needs no room is asked for: what was sent before, and an attempt that gives the room of
+    /// the one before it back.
+    async fn before_the_line(&mut self) -> Result<Said, CallFailure> {
+        if !self.app.lines().has_waiting(&self.reserve.project) || self.reserve.after.is_some() {
+            return self.ask().await;
         }
-        if tokio::time::timeout_at(until, head.room()).await.is_err() {
-            return Err(waits_for);
+        if self.reserve.claim.is_none() {
+            return Ok(Said::Uncertain);
+        }
+        let only_known = Reserve { candidates: Vec::new(), ..self.reserve.clone() };
+        once(self.app, &only_known).await
+    }
+
+    /// Asks by the bytes of the input, which takes no time, and where it is not certain by them, by its count.
+    async fn ask(&mut self) -> Result<Said, CallFailure> {
+        loop {
+            self.reserve.candidates = candidates(self.request, self.routed);
+            self.reserve.is_counted = self.routed.is_counted;
+            match once(self.app, &self.reserve).await? {
+                Said::Uncertain => bound::count(self.app, self.request, self.routed).await,
+                said => return Ok(said),
+            }
         }
     }
+
+    /// Whether money is limited for this call, as far as is known before the ledger is asked.
+    fn may_lack_money(&self) -> bool {
+        let limited = |limits: &Limits| limits.windows.iter().any(|limit| limit.nanos.is_some());
+        let directory = self.app.directory();
+        let known = directory.project(&self.reserve.project);
+        self.reserve.nanos_max.is_some() || known.is_some_and(|known| limited(&known.limits))
+    }
 }
 
-/// What one attempt gives, where it is not refused.
-enum Once {
-    Answered(Granted),
-    /// Room may come; until then, this is why not.
-    Wait(CallFailure),
-}
-
-async fn once(app: &App, reserve: &Reserve) -> Result<Once, CallFailure> {
+/// Asks the ledger, once.
+async fn once(app: &App, reserve: &Reserve) -> Result<Said, CallFailure> {
     let mut unanswered = Unanswered { app, reserve: Some(reserve) };
     let reserved = app.store().reserve(reserve.clone()).await.map_err(|error| {
         tracing::error!(%error, "a call was refused, as its hold could not be written");
         CallFailure::LedgerDown
     })?;
     unanswered.reserve = None;
-    let project = || reserve.project.clone();
+    let (project, retry_after) = (|| reserve.project.clone(), LINE_RETRY_AFTER);
     match reserved {
-        Reserved::Granted(grant) => Ok(Once::Answered(Granted::Now(grant))),
-        Reserved::Running(call) => Ok(Once::Answered(Granted::Running(call))),
-        Reserved::Done(_) => Ok(Once::Answered(Granted::Done)),
-        Reserved::Uncertain => Ok(Once::Answered(Granted::Uncertain)),
-        Reserved::Wait => Ok(Once::Wait(CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER })),
-        Reserved::CallsMax(calls_max) => {
-            Ok(Once::Wait(CallFailure::CallsMax { calls_max, retry_after: LINE_RETRY_AFTER }))
-        }
+        Reserved::Granted(grant) => Ok(Said::Granted(Granted::Now(grant))),
+        Reserved::Running(call) => Ok(Said::Granted(Granted::Running(call))),
+        Reserved::Done(_) => Ok(Said::Granted(Granted::Done)),
+        Reserved::Uncertain => Ok(Said::Uncertain),
+        Reserved::Wait => Ok(Said::Wait(CallFailure::BudgetHeld { retry_after })),
+        Reserved::CallsMax(calls_max) => Ok(Said::Wait(CallFailure::CallsMax { calls_max, retry_after })),
         Reserved::Gone => {
             // What was charged for it is taken back.
             unanswered.reserve = Some(reserve);
