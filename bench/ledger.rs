@@ -205,7 +205,8 @@ async fn usage_of_a_file() {
             insert into entry with recursive n (i) as (select (select count(*) from entry) union all select i + 1 from n where i < WANTED)
             select cast(zeroblob(8) || printf('%08d', i) as blob), call, project, day, model, model_id, backend, 0, 0, 0, 0, 0, 0,
             exact, unpriced, ended, 0, 0, reserved_at, settled_at, settled_by
-            from (select * from entry where input_tokens > 0), n where i < WANTED";
+            from (select * from entry where input_tokens > 0), n where i < WANTED;
+            update usage set requests = WANTED";
         file.execute_batch(&sql.replace("WANTED", &wanted.to_string())).expect("rows");
         drop(file);
         let store = open_file(folder.path(), false);
@@ -224,6 +225,7 @@ async fn usage_of_a_database(server: &PostgresServer) {
             from (select * from claude_code_api.entry where input_tokens > 0) as first,
             generate_series((select count(*) from claude_code_api.entry), WANTED - 1)";
         server.sql(name, &sql.replace("WANTED", &wanted.to_string()));
+        server.sql(name, &format!("update claude_code_api.usage set requests = {wanted}"));
         server.sql(name, "vacuum analyze");
         usage("postgres", &store, wanted).await;
     }
