@@ -168,9 +168,7 @@ impl Announced<'_> {
             }
         }
     }
-}
 
-impl Announced<'_> {
     /// Nobody can listen any more, unless the next attempt of the call has announced itself already.
     fn withdraw(&self, feeds: &mut BTreeMap<CallId, Weak<Feed>>) {
         if feeds.get(&self.call).is_some_and(|feed| feed.ptr_eq(&self.feed)) {

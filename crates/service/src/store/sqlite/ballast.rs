@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How much room that is: many times what a settlement of every call that may run takes.
+/// How much room that is: room for the settlements of thousands of calls, kept answers apart, which are given up on a full disk.
 const BLOCKS: usize = 8;
 const BLOCK_BYTES: usize = 1 << 20;
 
