@@ -57,9 +57,11 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
     let named = config.backend;
     let app = App::open(vec![backend], store, config.limits, config.prices).await?;
     let _folder = open_door(&app, &config.data_dir, config.database_url.is_some());
+    // Who reads that it listens may stop it at once.
+    let told_to_stop = told_to_stop()?;
     // Who started the service may have stopped reading; that is no reason to stop serving.
     let _ = show_banner(address, named, is_open);
-    serve(app, listeners, told_to_stop()?).await?;
+    serve(app, listeners, told_to_stop).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
