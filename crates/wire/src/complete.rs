@@ -121,9 +121,38 @@ pub enum StopReason {
     StopSequence,
     /// Prompt and answer filled the model's context.
     ModelContextWindowExceeded,
+    /// The model wants a tool to be used.
+    ToolUse,
+    /// The servers paused a long turn; it goes on when the answer is sent back.
+    PauseTurn,
+    /// The model declines.
+    Refusal,
     /// A reason that a newer service has and this version does not know.
     #[serde(other)]
     Unknown,
+}
+
+impl StopReason {
+    /// Every reason that this version knows, as it stands in JSON.
+    const WORDS: [(Self, &str); 7] = [
+        (Self::EndTurn, "end_turn"),
+        (Self::MaxTokens, "max_tokens"),
+        (Self::StopSequence, "stop_sequence"),
+        (Self::ModelContextWindowExceeded, "model_context_window_exceeded"),
+        (Self::ToolUse, "tool_use"),
+        (Self::PauseTurn, "pause_turn"),
+        (Self::Refusal, "refusal"),
+    ];
+
+    /// The reason as it stands in JSON.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.into_iter().find(|(reason, _)| *reason == self).map_or("unknown", |(_, word)| word)
+    }
+
+    /// Reads what [`StopReason::as_str`] writes.
+    pub fn parse(word: &str) -> Self {
+        Self::WORDS.into_iter().find(|(_, known)| *known == word).map_or(Self::Unknown, |(reason, _)| reason)
+    }
 }
 
 /// Tokens of one call. A budget counts `total_tokens`.

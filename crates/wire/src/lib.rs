@@ -3,15 +3,19 @@
 //! No IO, no policy. Requests refuse unknown fields; responses tolerate them, so that an older client can talk to a newer
 //! service. Units are in the names or in the documentation of each field.
 
+pub mod anthropic;
 mod complete;
 mod error;
+mod fields;
 mod health;
 mod manage;
+pub mod openai;
 pub mod sse;
 mod usage;
 
 pub use complete::{Cache, CompleteRequest, CompleteResponse, Delta, Message, Role, Route, Start, StopReason, Usage};
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope};
+pub use fields::Fields;
 pub use health::{Health, HealthStatus, ServiceHealth, ServiceStatus};
 pub use manage::{
     Clamp, Key, KeyList, KeyRequest, LedgerCorrection, LedgerEntries, LedgerEntry, LedgerReport, NewKey, Project,

@@ -31,6 +31,19 @@ pub fn event(name: &str, data: &impl Serialize) -> String {
     format!("event: {name}\ndata: {data}\n\n")
 }
 
+/// An event whose data is a text already.
+pub fn text_event(name: &str, data: &str) -> String {
+    let mut event = format!("event: {name}\n");
+    data.split('\n').for_each(|line| event.extend(["data: ", line, "\n"]));
+    event.push('\n');
+    event
+}
+
+/// Data without a name, as OpenAI sends it. `data` holds no line break.
+pub fn data(data: &str) -> String {
+    format!("data: {data}\n\n")
+}
+
 /// A comment in the format of the wire. `text` holds no line break.
 pub fn comment(text: &str) -> String {
     format!(": {text}\n\n")
