@@ -127,7 +127,7 @@ fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
             let key = config.anthropic.api_key.clone().context(
                 "backend anthropic needs a key; set ANTHROPIC_API_KEY, or anthropic_api_key in the configuration file",
             )?;
-            Ok(Arc::new(Anthropic::new(&config.anthropic, key).map_err(anyhow::Error::msg)?))
+            Ok(Arc::new(Anthropic::new(&config.anthropic, vec![key]).map_err(anyhow::Error::msg)?))
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     backend::Backend,
-    call::{Feeds, Lines, Rates},
+    call::{Feeds, Lines, Rates, Retries},
     config::Limits,
     directory::Directory,
     ledger::{self, Limit},
@@ -33,6 +33,7 @@ pub struct App {
     lines: Arc<Lines>,
     feeds: Feeds,
     rates: Rates,
+    retries: Retries,
     open_reservations: OpenReservations,
     managing: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
@@ -61,6 +62,7 @@ impl App {
             lines: Arc::default(),
             feeds: Feeds::default(),
             rates: Rates::default(),
+            retries: Retries::default(),
             open_reservations: OpenReservations::default(),
             managing: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
@@ -122,6 +124,11 @@ impl App {
     /// How fast projects may call.
     pub(crate) fn rates(&self) -> &Rates {
         &self.rates
+    }
+
+    /// How often upstreams may be tried again.
+    pub(crate) fn retries(&self) -> &Retries {
+        &self.retries
     }
 
     /// One change of a project at a time, until what this gives is dropped.

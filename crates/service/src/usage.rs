@@ -1,7 +1,9 @@
 //! Usage: the tokens of a call.
 
+use serde::{Deserialize, Serialize};
+
 /// Tokens of one call, as the backend counted them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens read, cached ones too.
     pub input_tokens: u64,

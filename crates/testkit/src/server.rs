@@ -170,7 +170,7 @@ impl Answering {
 
     fn simulated(config: &Config) -> Self {
         let key = config.anthropic.api_key.clone().unwrap_or_else(|| KEY.to_owned().into());
-        let backend = Anthropic::new(&config.anthropic, key).expect("the simulator has a URL");
+        let backend = Anthropic::new(&config.anthropic, vec![key]).expect("the simulator has a URL");
         Self { backend: Arc::new(backend), local: None }
     }
 }

@@ -1,9 +1,9 @@
 //! Claude over the Messages API, against the simulator: what is answered, what it costs, and what every failure is charged.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use claude_code_api_service::{
-    backend::{Backend, Prompt, Reason, Sampling, Spend, anthropic::Anthropic, conformance},
+    backend::{Asked, Backend, Prompt, Reason, Spend, anthropic::Anthropic, conformance},
     config::{Config, Settings},
     ledger::{Clamp, Ended, Entry, Limit, Limits, Project},
     price::PriceTable,
@@ -13,14 +13,14 @@ use claude_code_api_service::{
     window::{Moment, Period},
 };
 use claude_code_api_testkit::{Answer, Simulator, TestServer, simulator::KEY, until};
-use claude_code_api_wire::{ErrorCode, Message, Role, UsageReport};
+use claude_code_api_wire::{ErrorCode, Fields, Message, Role, UsageReport};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 fn backend(simulator: &Simulator) -> Anthropic {
     let settings = Settings { anthropic_base_url: Some(simulator.base_url()), ..Settings::default() };
     let config = Config::from_settings(&settings).expect("in range");
-    Anthropic::new(&config.anthropic, KEY.to_owned().into()).expect("a backend")
+    Anthropic::new(&config.anthropic, vec![KEY.to_owned().into()]).expect("a backend")
 }
 
 fn call(script: &Value, max_tokens: u32) -> Value {
@@ -83,31 +83,39 @@ async fn an_answer_of_a_model_without_price_is_charged_at_the_dearest() {
 #[tokio::test]
 async fn every_failure_is_charged_as_what_it_was() {
     let simulator = Simulator::start();
-    let backend = backend(&simulator);
     let cases = [
-        (json!({"status": 400}), Spend::Unspent, Some(false)),
-        (json!({"status": 401}), Spend::Unspent, Some(false)),
-        (json!({"status": 404}), Spend::Unspent, Some(false)),
-        (json!({"status": 500}), Spend::Unspent, Some(true)),
-        (json!({"status": 429, "retry_after": "7"}), Spend::Unspent, None),
-        (json!({"status": 529}), Spend::Unspent, None),
-        (json!({"fault": "reset_before"}), Spend::Unknown, Some(true)),
-        (json!({"fault": "reset_after"}), Spend::Unknown, Some(true)),
-        (json!({"fault": "garbage"}), Spend::Unknown, Some(true)),
+        (json!({"status": 400}), Spend::Unspent, "refused 400"),
+        (json!({"status": 404}), Spend::Unspent, "refused 404"),
+        (json!({"status": 413}), Spend::Unspent, "refused 413"),
+        (json!({"status": 401}), Spend::Unspent, "broken for good"),
+        (json!({"status": 402}), Spend::Unspent, "broken for good"),
+        (json!({"status": 500}), Spend::Unspent, "broken"),
+        (json!({"status": 504}), Spend::Unspent, "broken"),
+        (json!({"status": 429, "retry_after": "7"}), Spend::Unspent, "limited for 7"),
+        (json!({"status": 529}), Spend::Unspent, "overloaded for 1"),
+        (json!({"fault": "reset_before"}), Spend::Unknown, "broken"),
+        (json!({"fault": "reset_after"}), Spend::Unknown, "broken"),
+        (json!({"fault": "garbage"}), Spend::Unknown, "broken"),
+        (json!({"fault": "html"}), Spend::Unknown, "broken"),
+        (json!({"fault": "whole"}), Spend::Unknown, "broken"),
     ];
-    for (script, spend, retry) in cases {
+    for (script, spend, reason) in cases {
         let message = Message { role: Role::User, content: format!("sim:{script}") };
-        let prompt = Prompt { system: None, messages: vec![message], max_tokens: 5, sampling: Sampling::default() };
-        let Err(failure) = backend.call("claude-sonnet-5-5", prompt).await else { panic!("{script}: an answer") };
-        assert_eq!(failure.spend, spend, "{script}");
-        match failure.reason {
-            Reason::Broken { retryable, .. } => assert_eq!(Some(retryable), retry, "{script}"),
-            Reason::Overloaded { retry_after } => {
-                assert_eq!(retry, None, "{script}");
-                assert_eq!(retry_after.as_secs(), if script["status"] == 429 { 7 } else { 1 });
-            }
+        let mut fields = Fields::default();
+        fields.set("messages", &[message]);
+        let prompt = Prompt { request: Arc::new(Asked { fields, ..Asked::default() }), max_tokens: 5 };
+        // A key of its own, as some of these are for the key to answer for.
+        let Err(failure) = backend(&simulator).call("claude-sonnet-5-5", prompt).await else {
+            panic!("{script}: an answer")
+        };
+        let found = match failure.reason {
+            Reason::Broken { retryable, .. } => if retryable { "broken" } else { "broken for good" }.to_owned(),
+            Reason::Refused { status, .. } => format!("refused {status}"),
+            Reason::RateLimited { retry_after, .. } => format!("limited for {}", retry_after.as_secs()),
+            Reason::Overloaded { retry_after } => format!("overloaded for {}", retry_after.as_secs()),
             Reason::Invalid { .. } => panic!("{script}: the caller did nothing wrong"),
-        }
+        };
+        assert_eq!((failure.spend, found.as_str()), (spend, reason), "{script}");
     }
 }
 
@@ -123,10 +131,12 @@ async fn an_attempt_of_which_nothing_is_known_is_charged_at_its_worst_case() {
     assert_eq!(server.caller().complete(lost).await.error().error.code, ErrorCode::BackendError);
     let usage = used(&server, "default").await;
     assert!(usage.total_cost_nanos >= 1_000 * 10_000 && usage.total_cost_nanos > cost(&simulator), "{usage:?}");
+    // A server of its own, as the key is left alone after so many failures.
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
     let mut late = call(&json!({"delay_ms": 5_000}), 1_000);
     late["timeout"] = json!(0.2);
     assert_eq!(server.caller().complete(late).await.error().error.code, ErrorCode::Timeout);
-    assert!(used(&server, "default").await.total_cost_nanos > usage.total_cost_nanos);
+    assert!(used(&server, "default").await.total_cost_nanos >= 1_000 * 10_000);
 }
 
 async fn entries(server: &TestServer, project: &str) -> Vec<Entry> {
@@ -276,7 +286,7 @@ async fn what_claude_does_not_take_is_refused() {
     server.caller().complete(asked).await.done();
     let expected = json!({
         "model": "claude-sonnet-5-5", "max_tokens": 4096, "messages": [{"role": "user", "content": "Hi"}],
-        "system": "Be brief.", "temperature": 0.5, "top_p": 0.5, "stop_sequences": ["x"],
+        "system": "Be brief.", "temperature": 0.5, "top_p": 0.5, "stop_sequences": ["x"], "stream": true,
     });
     assert_eq!(simulator.requests(), [expected]);
 }

@@ -95,7 +95,7 @@ async fn a_typed_control_token_is_text() {
         let typed = input_tokens(&caller, json!({"prompt": format!("Hello{control}")})).await;
         assert!(typed > plain + 1, "{control} is {} tokens", typed - plain);
         let system = input_tokens(&caller, json!({"prompt": "Hello", "system": control})).await;
-        let none = input_tokens(&caller, json!({"prompt": "Hello", "system": ""})).await;
+        let none = input_tokens(&caller, json!({"prompt": "Hello", "system": "."})).await;
         assert!(system > none + 1, "{control} as system text is {} tokens", system - none);
     }
 }

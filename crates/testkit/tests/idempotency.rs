@@ -144,7 +144,7 @@ async fn a_call_that_failed_runs_again() {
     for _ in 0..2 {
         assert_eq!(caller.complete(request.clone()).await.error().error.code, ErrorCode::BackendError);
     }
-    assert_eq!(simulator.requests().len(), 2, "each attempt reached the servers");
+    assert_eq!(simulator.requests().len(), 2 * 3, "each call reached the servers, and was tried again there");
     let mut cannot = request.clone();
     cannot["max_cost"] = json!(0.000_000_1);
     let refused = server.caller().once("poor");

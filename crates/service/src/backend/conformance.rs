@@ -2,10 +2,12 @@
 //!
 //! They assert nothing of what is said, so that a weak model passes as well as a strong one.
 
-use claude_code_api_wire::{Message, Role, StopReason};
+use std::sync::Arc;
+
+use claude_code_api_wire::{Fields, Message, Role, StopReason, anthropic::Collector};
 use futures_util::StreamExt;
 
-use super::{Backend, Event, Prompt, Sampling};
+use super::{Asked, Backend, Event, Prompt, Said};
 use crate::model::ModelChoice;
 
 /// Every check.
@@ -13,7 +15,8 @@ use crate::model::ModelChoice;
 /// # Panics
 /// When `backend` breaks the contract.
 pub async fn passes(backend: &dyn Backend) {
-    an_answer_is_one_start_then_text_then_one_end(backend).await;
+    an_answer_is_one_start_then_text_then_one_stop(backend).await;
+    the_events_make_a_message_of_the_text_that_they_say(backend).await;
     an_answer_stops_at_max_tokens(backend).await;
     a_call_may_be_dropped_at_any_event(backend).await;
     an_unknown_model_is_not_offered(backend);
@@ -21,7 +24,9 @@ pub async fn passes(backend: &dyn Backend) {
 
 fn prompt(max_tokens: u32) -> Prompt {
     let message = Message { role: Role::User, content: "Count from one to twenty.".to_owned() };
-    Prompt { system: None, messages: vec![message], max_tokens, sampling: Sampling::default() }
+    let mut fields = Fields::default();
+    fields.set("messages", &[message]);
+    Prompt { request: Arc::new(Asked { fields, ..Asked::default() }), max_tokens }
 }
 
 fn model_id(backend: &dyn Backend) -> String {
@@ -29,36 +34,48 @@ fn model_id(backend: &dyn Backend) -> String {
 }
 
 async fn events(backend: &dyn Backend, max_tokens: u32) -> Vec<Event> {
-    let events = backend.call(&model_id(backend), prompt(max_tokens)).await.expect("the call is taken");
-    events.map(|event| event.expect("no event fails")).collect().await
+    let answering = backend.call(&model_id(backend), prompt(max_tokens)).await.expect("the call is taken");
+    answering.events.map(|event| event.expect("no event fails")).collect().await
 }
 
-async fn an_answer_is_one_start_then_text_then_one_end(backend: &dyn Backend) {
+async fn an_answer_is_one_start_then_text_then_one_stop(backend: &dyn Backend) {
     let events = events(backend, 16).await;
-    let [Event::Start { input_tokens, .. }, texts @ .., Event::End { usage, .. }] = events.as_slice() else {
+    let said: Vec<&Said> = events.iter().map(|event| &event.said).filter(|said| **said != Said::Aside).collect();
+    let [Said::Start { usage: begun, .. }, texts @ .., Said::Stop { usage, .. }, Said::End] = said.as_slice() else {
         panic!("no start or no end: {events:?}");
     };
-    let mut before = 0;
-    for event in texts {
-        let Event::Text { text, output_tokens } = event else { panic!("not text: {event:?}") };
-        assert!(!text.is_empty(), "an empty piece");
-        assert!(*output_tokens >= before, "the count went back");
-        before = *output_tokens;
+    assert!(texts.iter().all(|said| matches!(said, Said::Text(text) if !text.is_empty())), "not text: {events:?}");
+    assert!(begun.input_tokens > 0 && usage.input_tokens == begun.input_tokens);
+    assert!(usage.output_tokens >= begun.output_tokens && usage.output_tokens <= 16);
+}
+
+async fn the_events_make_a_message_of_the_text_that_they_say(backend: &dyn Backend) {
+    let mut collector = Collector::default();
+    let mut text = String::new();
+    for event in events(backend, 16).await {
+        collector.event(&event.raw.data);
+        if let Said::Text(piece) = event.said {
+            text += &piece;
+        }
     }
-    assert!(*input_tokens > 0 && usage.input_tokens == *input_tokens);
-    assert!(usage.output_tokens >= before && usage.output_tokens <= 16);
+    let message = collector.message();
+    assert_eq!((&message["role"], &message["content"][0]["text"]), (&"assistant".into(), &text.into()));
+    assert!(message["stop_reason"].is_string() && message["usage"]["output_tokens"].is_u64(), "{message:?}");
 }
 
 async fn an_answer_stops_at_max_tokens(backend: &dyn Backend) {
     let events = events(backend, 1).await;
-    let Some(Event::End { stop_reason, usage, .. }) = events.last() else { panic!("no end: {events:?}") };
-    assert_eq!((*stop_reason, usage.output_tokens), (StopReason::MaxTokens, 1));
+    let stop = events.iter().find_map(|event| match event.said {
+        Said::Stop { stop_reason, usage, .. } => Some((stop_reason, usage.output_tokens)),
+        _ => None,
+    });
+    assert_eq!(stop, Some((StopReason::MaxTokens, 1)));
 }
 
 async fn a_call_may_be_dropped_at_any_event(backend: &dyn Backend) {
     for events_seen in 0..4 {
-        let events = backend.call(&model_id(backend), prompt(64)).await.expect("the call is taken");
-        let seen = events.take(events_seen).count().await;
+        let answering = backend.call(&model_id(backend), prompt(64)).await.expect("the call is taken");
+        let seen = answering.events.take(events_seen).count().await;
         assert_eq!(seen, events_seen);
     }
 }

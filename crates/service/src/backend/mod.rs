@@ -3,10 +3,12 @@
 //! A backend takes a model and an Anthropic-shaped prompt and yields events and usage. It sees no project, no key and no
 //! money. Dropping what it returned cancels the generation.
 
-use std::{borrow::Cow, pin::Pin, time::Duration};
+use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
-use claude_code_api_wire::{Message, ServiceHealth, StopReason};
+use claude_code_api_wire::{Fields, ServiceHealth, StopReason, anthropic::RawEvent};
 use futures_core::{Stream, future::BoxFuture};
+use http::HeaderMap;
+use serde::Deserialize;
 
 use crate::{
     model::{ModelChoice, Tier},
@@ -17,31 +19,46 @@ pub mod anthropic;
 pub mod conformance;
 #[cfg(feature = "local")]
 pub mod local;
+pub mod said;
 
 /// What a backend is asked to continue.
 #[derive(Clone, Debug)]
 pub struct Prompt {
-    /// Instructions above the conversation.
-    pub system: Option<String>,
-    /// The conversation, never empty; the last message is the user's.
-    pub messages: Vec<Message>,
+    /// What was asked.
+    pub request: Arc<Asked>,
     /// The most tokens to generate; at least 1.
     pub max_tokens: u32,
-    /// How to pick the next token.
-    pub sampling: Sampling,
 }
 
-/// How the next token is picked. `None`: the backend's default.
-#[derive(Clone, Debug, Default)]
-pub struct Sampling {
-    /// 0 to 1.
-    pub temperature: Option<f64>,
-    /// Above 0, at most 1.
-    pub top_p: Option<f64>,
+/// What a caller asks of a model: a request of the Messages API, and what goes beyond one.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// The fields, as they were written. A backend puts its own in the place of `model`, `max_tokens` and `stream`.
+    pub fields: Fields,
+    /// The version of the API that it is written for; `None`: the backend's own.
+    pub version: Option<String>,
+    /// The betas of the API that it is written for.
+    pub betas: Vec<String>,
     /// The same seed gives the same answer, on backends that can.
     pub seed: Option<u32>,
-    /// Texts at which generation ends; none is empty.
-    pub stop_sequences: Vec<String>,
+}
+
+impl Asked {
+    /// Whether this model may think before it says anything: newer ones do unless they are told not to.
+    pub fn may_think(&self, model_id: &str) -> bool {
+        /// Models that think only when they are told to, by the beginning of their ids.
+        const ONLY_WHEN_TOLD: [&str; 4] = ["claude-3", "claude-haiku-4", "claude-sonnet-4", "claude-opus-4"];
+        #[derive(Deserialize)]
+        struct Thinking {
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        match self.fields.get("thinking").map(|thinking| serde_json::from_str::<Thinking>(thinking.get())) {
+            Some(Ok(thinking)) => thinking.kind != "disabled",
+            Some(Err(_)) => true,
+            None => !ONLY_WHEN_TOLD.iter().any(|known| model_id.starts_with(known)),
+        }
+    }
 }
 
 /// A model that a backend offers for what was asked.
@@ -53,7 +70,7 @@ pub struct Offer {
     pub tier: Option<Tier>,
     /// `max_tokens` of calls that set none.
     pub max_tokens_default: u32,
-    /// Whether it runs in this process: it costs nothing, and nothing is spent before [`Event::Start`].
+    /// Whether it runs in this process: it costs nothing, and nothing is spent before [`Said::Start`].
     pub is_embedded: bool,
 }
 
@@ -67,25 +84,38 @@ impl Offer {
     }
 }
 
-/// What happens in a call, in this order: one `Start`, any number of `Text`, one `End`. An `Err` ends it too.
+/// What happens in a call: an event of the Messages API, in the order of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub struct Event {
+    /// What the call acts on.
+    pub said: Said,
+    /// The event, as it came.
+    pub raw: RawEvent,
+}
+
+/// What an event says, in this order: one `Start`, any number of others, one `Stop`, at most one `End`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
     /// The call has left the queue.
     Start {
         /// Id of the model that really runs.
         model_id: String,
-        /// Tokens of the prompt.
-        input_tokens: u64,
+        /// The usage until here: the input's is whole.
+        usage: Usage,
     },
-    /// The next piece of the answer; never empty.
-    Text {
-        /// Text to append.
-        text: String,
-        /// Tokens generated until here.
-        output_tokens: u64,
+    /// The next piece of the answer's text; never empty.
+    Text(String),
+    /// Something else of the answer: a call of a tool, thinking.
+    Content {
+        /// Bytes of it.
+        bytes: usize,
+        /// More may have been generated for it than is shown.
+        hides: bool,
     },
+    /// Nothing of the answer.
+    Aside,
     /// The answer is complete, and this is what it took.
-    End {
+    Stop {
         /// Why it ended.
         stop_reason: StopReason,
         /// The final usage.
@@ -93,10 +123,27 @@ pub enum Event {
         /// The answer names something that changes its price and that no table of prices covers.
         unpriced: bool,
     },
+    /// Nothing comes any more.
+    End,
+}
+
+impl Said {
+    /// Whether it tells of the answer's end, which is held back until the call is settled.
+    pub fn ends(&self) -> bool {
+        matches!(self, Self::Stop { .. } | Self::End)
+    }
 }
 
 /// The events of one call. Dropping it cancels the call.
 pub type Events = Pin<Box<dyn Stream<Item = Result<Event, Failure>> + Send>>;
+
+/// An answer that has begun.
+pub struct Answering {
+    /// What the upstream says beside it: callers pace themselves by that.
+    pub headers: HeaderMap,
+    /// The answer.
+    pub events: Events,
+}
 
 /// Why a backend did not answer, or stopped answering.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,9 +171,23 @@ pub enum Reason {
     /// The request cannot be carried out here.
     Invalid {
         /// The field that is wrong.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it, and what it takes.
         message: String,
+    },
+    /// The upstream does not take the request, and says why.
+    Refused {
+        /// Its HTTP status: 400, 404 or 413.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// Too many requests in too short a time, as the upstream counts.
+    RateLimited {
+        /// When it is worth trying again.
+        retry_after: Duration,
+        /// What the upstream says of its limits.
+        headers: Box<HeaderMap>,
     },
     /// No room now.
     Overloaded {
@@ -153,12 +214,21 @@ pub trait Backend: Send + Sync {
     /// Names that [`Backend::offer`] takes, for error messages.
     fn names(&self) -> Vec<String>;
 
+    /// Concrete ids that it has for sure.
+    fn ids(&self) -> Vec<String>;
+
     /// Whether it works now.
     fn health(&self) -> ServiceHealth;
 
-    /// The most tokens that the input of this prompt can be, by counting; `None` when that fails, or takes too long.
-    fn count(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Option<u64>>;
+    /// The tokens that the input of this prompt is.
+    fn count(&self, model_id: &str, request: Arc<Asked>) -> BoxFuture<'_, Result<u64, Failure>>;
 
-    /// Starts a call. An error here is [`Spend::Unspent`].
-    fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Events, Failure>>;
+    /// By how much [`Backend::count`] may be below the truth, where it says `counted`.
+    fn count_margin(&self, counted: u64) -> u64;
+
+    /// Starts a call.
+    fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Answering, Failure>>;
+
+    /// How long it is to be left alone, as far as it knows; zero: not at all.
+    fn ready_in(&self) -> Duration;
 }

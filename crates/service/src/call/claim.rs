@@ -3,15 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use claude_code_api_wire::{CompleteResponse, Start};
+use claude_code_api_wire::anthropic::{Message, say};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    CallFailure, Request,
+    Answer, CallFailure, Request,
     feed::{Feed, Update},
 };
 use crate::{
     app::App,
+    backend::{Asked, said::Reader},
     id::CallId,
     ledger::{Claim, ClaimScope},
     project::ProjectId,
@@ -32,15 +34,24 @@ pub(crate) fn claim(app: &App, project: &ProjectId, endpoint: &str, key: &str, r
 
 /// Hash of all that decides the answer.
 fn fingerprint(request: &Request) -> [u8; 32] {
-    let Request { model, system, messages, max_tokens, nanos_max, sampling, claim: _, timeout: _ } = request;
-    let crate::backend::Sampling { temperature, top_p, seed, stop_sequences } = sampling;
-    let all = (model.as_str(), system, messages, max_tokens, nanos_max, (temperature, top_p, seed, stop_sequences));
+    let Request { model, asked, max_tokens, nanos_max, claim: _, timeout: _ } = request;
+    let Asked { fields, version, betas, seed } = &**asked;
+    let fields: Vec<_> = fields.iter().filter(|(name, _)| *name != "stream").collect();
+    let all = (model.as_str(), fields, version, betas, seed, max_tokens, nanos_max);
     Sha256::digest(serde_json::to_vec(&all).expect("texts and numbers serialize")).into()
 }
 
+/// An answer as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    answer: Answer,
+    message: Message,
+}
+
 /// The answer as it is kept; nothing where it is too large for that.
-pub(super) fn kept(response: &CompleteResponse) -> Option<Arc<[u8]>> {
-    let bytes = serde_json::to_vec(response).expect("wire types serialize");
+pub(super) fn kept(answer: &Answer, feed: &Feed) -> Option<Arc<[u8]>> {
+    let kept = Kept { answer: answer.clone(), message: feed.message(answer) };
+    let bytes = serde_json::to_vec(&kept).expect("JSON serializes");
     if bytes.len() > ANSWER_BYTES_MAX {
         tracing::warn!(bytes = bytes.len(), "an answer is too large to be kept for its idempotency key");
         return None;
@@ -49,33 +60,40 @@ pub(super) fn kept(response: &CompleteResponse) -> Option<Arc<[u8]>> {
 }
 
 /// Hears a call that runs already, to its end. `None` when it is not here (any more): then it is to be asked for again.
-pub(super) async fn follow(app: &App, call: CallId, feed: &Feed) -> Option<Result<CompleteResponse, CallFailure>> {
+pub(super) async fn follow(app: &App, call: CallId, feed: &Feed) -> Option<Result<Answer, CallFailure>> {
     let Some(mut updates) = app.feeds().listen(call) else {
         tokio::time::sleep(LOOK_EVERY).await;
         return None;
     };
     loop {
         match updates.next().await {
-            Update::Started(start) => feed.start(start),
-            Update::Text(text) => feed.text(&text),
-            Update::Finished(response) => return Some(Ok(CompleteResponse { replayed: true, ..*response })),
+            Update::Started(started) => feed.start(started),
+            Update::Event(event) => feed.event(event),
+            Update::Finished(answer) => return Some(Ok(Answer { replayed: true, ..(*answer).clone() })),
             Update::Failed(failure) => return Some(Err(failure)),
         }
     }
 }
 
 /// Answers from the store; `None` when the answer is not there.
-pub(super) async fn replay(app: &App, claim: &Claim, feed: &Feed) -> Result<Option<CompleteResponse>, CallFailure> {
+pub(super) async fn replay(app: &App, claim: &Claim, feed: &Feed) -> Result<Option<Answer>, CallFailure> {
     let kept = app.store().answer(claim.scope).await.map_err(|error| {
         tracing::error!(%error, "a kept answer could not be read");
         CallFailure::LedgerDown
     })?;
     let Some(kept) = kept else { return Ok(None) };
-    let response: CompleteResponse = serde_json::from_slice(&kept).map_err(|error| {
+    let Kept { answer, message } = serde_json::from_slice(&kept).map_err(|error| {
         tracing::error!(%error, "a kept answer is malformed");
         CallFailure::AnswerNotKept
     })?;
-    feed.start(Start { id: response.id.clone(), model: response.model.clone(), model_id: response.model_id.clone() });
-    feed.text(&response.content);
-    Ok(Some(CompleteResponse { replayed: true, ..response }))
+    feed.start(Arc::new(answer.started()));
+    let mut reader = Reader::default();
+    for raw in say::whole(&message) {
+        let event = reader.read(raw).map_err(|_| CallFailure::AnswerNotKept)?;
+        // The end is the answer's own.
+        if !event.said.ends() {
+            feed.event(Arc::new(event));
+        }
+    }
+    Ok(Some(Answer { replayed: true, ..answer }))
 }

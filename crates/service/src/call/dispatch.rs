@@ -1,20 +1,35 @@
 //! Step 5 of 7: the first target that answers. Retry and fallback live here and nowhere else.
 //!
-//! An attempt that cost nothing is followed by the next target, under the same hold. One that may have cost something is charged
-//! before it is tried again, in the transaction that holds for the next attempt.
+//! An attempt that cost nothing is made again, or followed by the next target, under the same hold. One that may have cost
+//! something is charged before it is tried again, in the transaction that holds for the next attempt. Once a word of an answer has
+//! come, it is not begun anew.
+
+use futures_util::StreamExt;
+use http::HeaderMap;
 
 use super::{
     CallFailure, Request,
     relay::{Attempted, Seen},
     reserve::{self, Reservation},
+    retry,
     route::{Routed, Target},
     settle,
 };
 use crate::{
     app::App,
-    backend::{Events, Failure, Reason, Spend},
+    backend::{Answering, Event, Events, Failure, Reason, Said, Spend},
     failpoint::Failpoint,
+    ledger::Kept,
 };
+
+/// An answer of which the first word has come.
+pub(super) struct Opened {
+    /// What the upstream says beside it.
+    pub(super) headers: HeaderMap,
+    /// What has come of it.
+    pub(super) begun: Vec<Event>,
+    pub(super) rest: Events,
+}
 
 /// How often a call is attempted that may have cost something each time.
 const HOLDS_MAX: u32 = 2;
@@ -27,15 +42,15 @@ pub(super) async fn first_that_answers(
     request: &Request,
     reservation: &mut Reservation<'_>,
     seen: &mut Seen,
-) -> Result<Events, CallFailure> {
+) -> Result<Opened, CallFailure> {
     let mut holds = 1;
     loop {
-        let failure = match under_one_hold(routed, request, reservation, seen).await {
-            Ok(events) => return Ok(events),
+        let failure = match under_one_hold(app, routed, request, reservation, seen).await {
+            Ok(opened) => return Ok(opened),
             Err(failure) => failure,
         };
         let may_be_tried_again = holds < HOLDS_MAX && may_cost_again(&failure);
-        let failure = CallFailure::from_backend(seen.backend(), failure.reason);
+        let failure = seen.failed(failure);
         if !may_be_tried_again {
             return Err(failure);
         }
@@ -51,24 +66,22 @@ pub(super) async fn first_that_answers(
 
 /// Asks the targets that the reservation covers, in turn, for as long as none has cost anything.
 async fn under_one_hold(
+    app: &App,
     routed: &Routed,
     request: &Request,
     reservation: &Reservation<'_>,
     seen: &mut Seen,
-) -> Result<Events, Failure> {
+) -> Result<Opened, Failure> {
     let covered = &reservation.grant.kept;
     let mut left = covered.iter().peekable();
     loop {
         let next = left.next().expect("a reservation covers at least one target, and the last one returns");
         let target = &routed.targets[next.index];
-        let max_tokens = u32::try_from(next.output_tokens).expect("at most what was asked for");
-        let route = routed.explained(next.index, covered[0].index);
-        seen.attempt(Attempted::new(target, request, max_tokens, route));
-        let failure = match attempt(target, request, max_tokens).await {
-            Ok(events) => return Ok(events),
+        let route = || routed.explained(next.index, covered[0].index);
+        let failure = match again_and_again(app, target, request, next, route, seen).await {
+            Ok(opened) => return Ok(opened),
             Err(failure) => failure,
         };
-        seen.spend = Some(failure.spend);
         if left.peek().is_none() || !another_may_answer(&failure) {
             return Err(failure);
         }
@@ -76,17 +89,64 @@ async fn under_one_hold(
     }
 }
 
-async fn attempt(target: &Target, request: &Request, max_tokens: u32) -> Result<Events, Failure> {
-    Failpoint::Sending.reach();
-    target.backend.call(&target.offer.model_id, request.prompt(max_tokens)).await
+/// Asks one target, as often as that may help and costs nothing.
+async fn again_and_again(
+    app: &App,
+    target: &Target,
+    request: &Request,
+    kept: &Kept,
+    route: impl Fn() -> Option<claude_code_api_wire::Route>,
+    seen: &mut Seen,
+) -> Result<Opened, Failure> {
+    let (backend, name) = (&*target.backend, target.backend.name());
+    let max_tokens = u32::try_from(kept.output_tokens).expect("at most what was asked for");
+    app.retries().earn(name);
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        seen.attempt(Attempted::new(target, request, max_tokens, route()));
+        let failure = match attempt(target, request, max_tokens, seen).await {
+            Ok(opened) => return Ok(opened),
+            Err(failure) => failure,
+        };
+        seen.spend = Some(failure.spend);
+        let pause = retry::pause(backend, &failure, attempts).filter(|_| !target.offer.is_embedded);
+        let Some(pause) = pause.filter(|_| app.retries().spend(name)) else { return Err(failure) };
+        tracing::info!(backend = name, ?pause, "did not answer; trying again");
+        tokio::time::sleep(pause).await;
+    }
 }
 
-/// Only what was not spent may be tried again under the same hold.
+/// Asks once, up to the first word of the answer: until then it can be begun anew.
+async fn attempt(target: &Target, request: &Request, max_tokens: u32, seen: &mut Seen) -> Result<Opened, Failure> {
+    Failpoint::Sending.reach();
+    let asked = target.backend.call(&target.offer.model_id, request.prompt(max_tokens)).await?;
+    let Answering { headers, events: mut rest } = asked;
+    let mut begun = Vec::new();
+    // The embedded model says when it begins; that is worth knowing at once.
+    while let Some(event) = rest.next().await {
+        let event = event?;
+        let is_word = !matches!(event.said, Said::Start { .. } | Said::Aside) || target.offer.is_embedded;
+        seen.hear(&event.said);
+        begun.push(event);
+        if is_word {
+            break;
+        }
+    }
+    Ok(Opened { headers, begun, rest })
+}
+
+/// Only what was not spent may be tried elsewhere under the same hold.
 fn another_may_answer(failure: &Failure) -> bool {
-    failure.spend == Spend::Unspent && !matches!(failure.reason, Reason::Invalid { .. })
+    failure.spend == Spend::Unspent && !matches!(failure.reason, Reason::Invalid { .. } | Reason::Refused { .. })
 }
 
 /// What may have cost something, and may come out otherwise the next time.
 fn may_cost_again(failure: &Failure) -> bool {
-    failure.spend != Spend::Unspent && matches!(failure.reason, Reason::Broken { retryable: true, .. })
+    let can_help = match failure.reason {
+        Reason::Broken { retryable, .. } => retryable,
+        Reason::RateLimited { .. } | Reason::Overloaded { .. } => true,
+        Reason::Invalid { .. } | Reason::Refused { .. } => false,
+    };
+    failure.spend != Spend::Unspent && can_help
 }

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use http::HeaderMap;
+
 use crate::{backend::Reason, ledger::Shortage, project::ProjectId, window::Moment};
 
 /// A failed call. A variant exists where a caller acts differently on it.
@@ -10,9 +12,23 @@ pub enum CallFailure {
     /// The request cannot be carried out.
     Invalid {
         /// The field that is wrong.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it, and what it takes.
         message: String,
+    },
+    /// The upstream does not take the request, and says why.
+    Refused {
+        /// Its HTTP status: 400, 404 or 413.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// The upstream takes no more for now.
+    UpstreamLimited {
+        /// When it is worth trying again.
+        retry_after: Duration,
+        /// What it says of its limits.
+        headers: Box<HeaderMap>,
     },
     /// No room now.
     Overloaded {
@@ -87,6 +103,8 @@ impl CallFailure {
     pub(super) fn from_backend(backend: &'static str, reason: Reason) -> Self {
         match reason {
             Reason::Invalid { field, message } => Self::Invalid { field, message },
+            Reason::Refused { status, message } => Self::Refused { status, message },
+            Reason::RateLimited { retry_after, headers } => Self::UpstreamLimited { retry_after, headers },
             Reason::Overloaded { retry_after } => Self::Overloaded { retry_after },
             Reason::Broken { message, retryable } => Self::Backend { backend, message, retryable },
         }
@@ -96,6 +114,8 @@ impl CallFailure {
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "invalid",
+            Self::Refused { .. } => "refused",
+            Self::UpstreamLimited { .. } => "limited",
             Self::Overloaded { .. } => "overloaded",
             Self::BudgetExceeded { .. } => "budget",
             Self::RateLimited { .. } => "rate",

@@ -1,6 +1,6 @@
 //! Feed: what a call has said until now, and everyone who listens. Who comes later hears it from its beginning.
 //!
-//! The call is never held up by a slow listener, as the whole answer is in memory anyway; a slow one hears longer pieces.
+//! The call is never held up by a slow listener, as the whole answer is in memory anyway.
 
 use std::{
     collections::BTreeMap,
@@ -8,30 +8,51 @@ use std::{
     time::Duration,
 };
 
-use claude_code_api_wire::{CompleteResponse, Start};
+use claude_code_api_wire::anthropic::{Collector, Message};
 use tokio::sync::watch;
 
-use super::CallFailure;
-use crate::id::CallId;
+use super::{Answer, CallFailure, Started};
+use crate::{
+    backend::{Event, Said},
+    id::CallId,
+};
 
 /// What a call tells the one who waits for it. One `Finished` or `Failed` comes last, always.
 #[derive(Debug)]
 pub enum Update {
     /// The call has left the queue.
-    Started(Start),
-    /// The next piece of the answer.
-    Text(String),
-    /// The answer, settled.
-    Finished(Box<CompleteResponse>),
+    Started(Arc<Started>),
+    /// The next event of the answer; none of those that end it.
+    Event(Arc<Event>),
+    /// The answer, settled, and the events that end it.
+    Finished(Arc<Answer>),
     /// There is no answer, or no whole one; what was spent is settled.
     Failed(CallFailure),
 }
 
 #[derive(Debug, Default)]
 struct Log {
-    start: Option<Start>,
-    text: String,
-    end: Option<Result<Box<CompleteResponse>, CallFailure>>,
+    start: Option<Arc<Started>>,
+    events: Vec<Arc<Event>>,
+    end: Option<Result<Arc<Answer>, CallFailure>>,
+}
+
+impl Log {
+    /// The message that the events make, with those that end it.
+    fn message(&self, answer: &Answer) -> Message {
+        let mut collector = Collector::default();
+        let events = self.events.iter().map(|event| &event.raw).chain(&answer.closing);
+        events.for_each(|event| collector.event(&event.data));
+        collector.message()
+    }
+
+    fn text(&self) -> String {
+        let pieces = self.events.iter().filter_map(|event| match &event.said {
+            Said::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        pieces.collect()
+    }
 }
 
 /// The end of a feed that the call speaks into.
@@ -44,16 +65,21 @@ impl Feed {
         (Self(feed), Updates::new(log))
     }
 
-    pub(super) fn start(&self, start: Start) {
-        self.0.send_modify(|log| log.start = Some(start));
+    pub(super) fn start(&self, started: Arc<Started>) {
+        self.0.send_modify(|log| log.start = Some(started));
     }
 
-    pub(super) fn text(&self, text: &str) {
-        self.0.send_modify(|log| log.text.push_str(text));
+    pub(super) fn event(&self, event: Arc<Event>) {
+        self.0.send_modify(|log| log.events.push(event));
     }
 
-    pub(super) fn end(&self, end: Result<CompleteResponse, CallFailure>) {
-        self.0.send_modify(|log| log.end = Some(end.map(Box::new)));
+    pub(super) fn end(&self, end: Result<Answer, CallFailure>) {
+        self.0.send_modify(|log| log.end = Some(end.map(Arc::new)));
+    }
+
+    /// The whole message, once the call has its answer.
+    pub(super) fn message(&self, answer: &Answer) -> Message {
+        self.0.borrow().message(answer)
     }
 
     /// One more who listens, from the beginning.
@@ -73,12 +99,12 @@ impl Feed {
 pub struct Updates {
     log: watch::Receiver<Log>,
     started: bool,
-    text_heard: usize,
+    events_heard: usize,
 }
 
 impl Updates {
     fn new(log: watch::Receiver<Log>) -> Self {
-        Self { log, started: false, text_heard: 0 }
+        Self { log, started: false, events_heard: 0 }
     }
 
     /// The next update. A call that ends without a last word has panicked.
@@ -96,30 +122,44 @@ impl Updates {
         }
     }
 
-    /// The next update, if there is one already. Texts that have come one after the other are one piece.
+    /// The next update, if there is one already.
     pub fn ready(&mut self) -> Option<Update> {
         let log = self.log.borrow_and_update();
-        if let Some(start) = log.start.as_ref().filter(|_| !self.started) {
+        if let Some(started) = log.start.as_ref().filter(|_| !self.started) {
             self.started = true;
-            return Some(Update::Started(start.clone()));
+            return Some(Update::Started(Arc::clone(started)));
         }
-        if log.text.len() > self.text_heard {
-            let text = log.text[self.text_heard..].to_owned();
-            self.text_heard = log.text.len();
-            return Some(Update::Text(text));
+        if let Some(event) = log.events.get(self.events_heard) {
+            self.events_heard += 1;
+            return Some(Update::Event(Arc::clone(event)));
         }
         log.end.clone().map(|end| end.map_or_else(Update::Failed, Update::Finished))
     }
 
     /// The end, whatever comes before it.
-    pub async fn end(mut self) -> Result<Box<CompleteResponse>, CallFailure> {
+    pub async fn end(&mut self) -> Result<Arc<Answer>, CallFailure> {
         loop {
             match self.next().await {
-                Update::Started(_) | Update::Text(_) => {}
-                Update::Finished(response) => return Ok(response),
+                Update::Started(_) | Update::Event(_) => {}
+                Update::Finished(answer) => return Ok(answer),
                 Update::Failed(failure) => return Err(failure),
             }
         }
+    }
+
+    /// What was said beside the answer, where it has begun.
+    pub fn started(&self) -> Option<Arc<Started>> {
+        self.log.borrow().start.clone()
+    }
+
+    /// The whole message of a call that has its answer.
+    pub fn message(&self, answer: &Answer) -> Message {
+        self.log.borrow().message(answer)
+    }
+
+    /// All text of the answer until now.
+    pub fn text(&self) -> String {
+        self.log.borrow().text()
     }
 }
 
@@ -185,44 +225,47 @@ impl Drop for Announced<'_> {
 
 #[cfg(test)]
 mod tests {
+    use claude_code_api_wire::anthropic::say;
+
     use super::*;
+
+    fn text(text: &str) -> Arc<Event> {
+        Arc::new(Event { said: Said::Text(text.to_owned()), raw: say::text(text) })
+    }
 
     fn words(update: &Update) -> String {
         match update {
-            Update::Started(start) => format!("start {}", start.id),
-            Update::Text(text) => text.clone(),
+            Update::Started(started) => format!("start {}", started.id),
+            Update::Event(event) => event.raw.data.clone(),
             Update::Finished(_) => "end".to_owned(),
             Update::Failed(failure) => format!("{failure:?}"),
         }
     }
 
     #[tokio::test]
-    async fn who_comes_late_hears_all_of_it_in_longer_pieces() {
+    async fn who_comes_late_hears_all_of_it() {
         let (feed, mut early) = Feed::new();
-        feed.start(Start { id: "c".to_owned(), model: String::new(), model_id: String::new() });
+        feed.start(Arc::new(Started { id: "c".to_owned(), ..Started::default() }));
         assert_eq!(words(&early.next().await), "start c");
-        feed.text("one ");
-        assert_eq!(words(&early.next().await), "one ");
-        feed.text("two ");
-        feed.text("three");
+        feed.event(text("one "));
+        assert_eq!(words(&early.next().await), say::text("one ").data);
+        feed.event(text("two"));
         let mut late = feed.listen();
-        assert_eq!(words(&late.next().await), "start c");
-        assert_eq!(words(&late.next().await), "one two three");
-        assert!(late.ready().is_none());
-        assert_eq!(words(&early.next().await), "two three");
         feed.end(Err(CallFailure::ShuttingDown));
-        assert_eq!(
-            (words(&early.next().await), words(&late.next().await)),
-            ("ShuttingDown".into(), "ShuttingDown".into())
-        );
+        let all = ["start c".to_owned(), say::text("one ").data, say::text("two").data, "ShuttingDown".to_owned()];
+        for said in &all {
+            assert_eq!(words(&late.next().await), *said);
+        }
+        assert_eq!(words(&early.next().await), all[2]);
+        assert_eq!((words(&early.next().await), early.text().as_str()), (all[3].clone(), "one two"));
     }
 
     #[tokio::test]
     async fn a_feed_that_is_dropped_without_an_end_is_told_as_abandoned() {
         let (feed, mut updates) = Feed::new();
-        feed.text("half");
+        feed.event(text("half"));
         drop(feed);
-        assert_eq!(words(&updates.next().await), "half");
+        assert_eq!(words(&updates.next().await), say::text("half").data);
         assert_eq!(words(&updates.next().await), "Abandoned");
     }
 

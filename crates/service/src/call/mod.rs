@@ -6,21 +6,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use claude_code_api_wire::{CompleteResponse, Message};
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
     app::App,
-    backend::{Prompt, Sampling},
+    backend::{Asked, Prompt},
     failpoint::Failpoint,
     ledger::Claim,
     model::ModelChoice,
     project::ProjectId,
 };
 
+mod answer;
 mod bound;
 mod claim;
+mod count;
 mod dispatch;
 mod failure;
 mod feed;
@@ -28,16 +29,20 @@ mod line;
 mod rate;
 mod relay;
 mod reserve;
+mod retry;
 mod route;
 mod settle;
 
+pub use answer::{Answer, Started};
 pub(crate) use claim::claim;
+pub(crate) use count::count;
 pub use failure::CallFailure;
 use feed::Feed;
 pub use feed::{Feeds, Update, Updates};
 pub use line::Lines;
 pub use rate::Rates;
 use reserve::Held;
+pub use retry::Retries;
 
 /// Who calls, as authentication found out.
 #[derive(Clone, Debug)]
@@ -53,16 +58,12 @@ pub struct Caller {
 pub struct Request {
     /// The model asked for.
     pub model: ModelChoice,
-    /// Instructions above the conversation.
-    pub system: Option<String>,
-    /// The conversation; never empty.
-    pub messages: Vec<Message>,
+    /// What is asked of it.
+    pub asked: Arc<Asked>,
     /// The most tokens to generate; `None`: the backend's default.
     pub max_tokens: Option<u32>,
     /// The most that the call may cost, in nano-dollars; `None`: what the budget covers.
     pub nanos_max: Option<i64>,
-    /// How to pick tokens.
-    pub sampling: Sampling,
     /// How long the call may take in all.
     pub timeout: Duration,
     /// The idempotency key that it was sent with.
@@ -72,8 +73,7 @@ pub struct Request {
 impl Request {
     /// What a backend is asked to continue.
     fn prompt(&self, max_tokens: u32) -> Prompt {
-        let Self { system, messages, sampling, .. } = self.clone();
-        Prompt { system, messages, max_tokens, sampling }
+        Prompt { request: Arc::clone(&self.asked), max_tokens }
     }
 }
 
@@ -95,14 +95,14 @@ pub fn start(app: &Arc<App>, caller: Caller, request: Request) -> Updates {
 }
 
 /// One call on one screen. Steps 3 to 6 of 7; decoding comes before it, responding after it.
-async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> Result<CompleteResponse, CallFailure> {
+async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> Result<Answer, CallFailure> {
     let deadline = Instant::now() + request.timeout;
     let waiting = relay::Interrupts { app, feed, announced: None, epoch: None, timeout: request.timeout, deadline };
     rate::admit(app, &caller.project)?;
     let mut routed = route::candidates(app, &request)?;
     let mut reservation = match waiting.or(reserve::or_answer(app, &caller, &request, &mut routed, feed)).await? {
         Held::Now(reservation) => reservation,
-        Held::Answered(response) => return Ok(*response),
+        Held::Answered(answer) => return Ok(*answer),
     };
     Failpoint::Held.reach();
     tracing::Span::current().record("id", tracing::field::display(reservation.call));
@@ -111,11 +111,11 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
     let running = relay::Interrupts { announced: announced.as_ref(), epoch, ..waiting };
     let mut seen = relay::Seen::default();
     let answer = async {
-        let events = dispatch::first_that_answers(app, &mut routed, &request, &mut reservation, &mut seen).await?;
-        relay::to_the_end(events, &reservation, feed, &mut seen).await
+        let opened = dispatch::first_that_answers(app, &mut routed, &request, &mut reservation, &mut seen).await?;
+        relay::to_the_end(opened, &reservation, feed, &mut seen).await
     };
     let result = running.or(answer).await;
-    settle::close(app, reservation, relay::End { result, seen }).await
+    settle::close(app, reservation, feed, relay::End { result, seen }).await
 }
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        backend::{Backend, Events, Failure, Offer},
+        backend::{Answering, Backend, Failure, Offer},
         config::{Config, Settings},
         ledger::Amount,
         store::{
@@ -149,15 +149,27 @@ mod tests {
             Vec::new()
         }
 
+        fn ids(&self) -> Vec<String> {
+            Vec::new()
+        }
+
         fn health(&self) -> ServiceHealth {
             ServiceHealth { status: ServiceStatus::Ok, detail: None }
         }
 
-        fn count(&self, _: &str, _: Prompt) -> BoxFuture<'_, Option<u64>> {
-            Box::pin(async { None })
+        fn count(&self, _: &str, _: Arc<Asked>) -> BoxFuture<'_, Result<u64, Failure>> {
+            Box::pin(async { Ok(1) })
         }
 
-        fn call(&self, _: &str, _: Prompt) -> BoxFuture<'_, Result<Events, Failure>> {
+        fn count_margin(&self, _: u64) -> u64 {
+            0
+        }
+
+        fn ready_in(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn call(&self, _: &str, _: Prompt) -> BoxFuture<'_, Result<Answering, Failure>> {
             Box::pin(async { panic!("on purpose") })
         }
     }
@@ -172,11 +184,9 @@ mod tests {
             .expect("a new ledger");
         let request = Request {
             model: ModelChoice::Auto,
-            system: None,
-            messages: vec![Message { role: claude_code_api_wire::Role::User, content: "Hello".to_owned() }],
+            asked: Arc::default(),
             max_tokens: Some(10),
             nanos_max: None,
-            sampling: Sampling::default(),
             timeout: Duration::from_secs(5),
             claim: None,
         };

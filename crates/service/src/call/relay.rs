@@ -1,21 +1,23 @@
 //! Between dispatch and settle: the events of the backend become updates for the reader, until the answer is complete or
 //! something ends it early. Whatever ends it, what was seen until then is known and gets settled.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use claude_code_api_wire::{Route, Start, StopReason};
-use futures_util::StreamExt;
+use claude_code_api_wire::{Route, StopReason, anthropic::RawEvent};
+use futures_util::{StreamExt, stream};
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::{
-    CallFailure, Request,
+    CallFailure, Request, Started,
+    dispatch::Opened,
     feed::{Announced, Feed},
     reserve::Reservation,
     route::Target,
 };
 use crate::{
     app::App,
-    backend::{Event, Events, Spend},
+    backend::{Failure, Said, Spend},
     failpoint::Failpoint,
     usage::Usage,
 };
@@ -36,7 +38,10 @@ pub(super) struct Seen {
     /// What callers see as the model: the tier, else the id.
     pub(super) model: String,
     pub(super) model_id: String,
-    pub(super) content: String,
+    /// Bytes of the answer.
+    pub(super) bytes: usize,
+    /// More may have been generated than was shown.
+    pub(super) hides: bool,
     pub(super) usage: Usage,
     /// The backend said that `usage` is final.
     pub(super) usage_is_final: bool,
@@ -44,6 +49,8 @@ pub(super) struct Seen {
     pub(super) unpriced: bool,
     /// What the attempt had cost, where it failed.
     pub(super) spend: Option<Spend>,
+    /// The events that end the answer, held back until it is settled.
+    pub(super) closing: Vec<RawEvent>,
 }
 
 /// A target that was asked.
@@ -58,6 +65,8 @@ pub(super) struct Attempted {
     /// Why it was chosen, where the caller left that to the service.
     pub(super) route: Option<Route>,
     has_tier: bool,
+    /// It may think before it says anything, out of sight.
+    pub(super) thinks: bool,
 }
 
 impl Attempted {
@@ -72,6 +81,7 @@ impl Attempted {
             is_embedded: target.offer.is_embedded,
             route,
             has_tier: target.offer.tier.is_some(),
+            thinks: !target.offer.is_embedded && request.asked.may_think(&target.offer.model_id),
         }
     }
 }
@@ -128,54 +138,87 @@ impl Interrupts<'_> {
     }
 }
 
-/// Relays an answer to its end.
+/// How long the last word of an answer may take that is complete already.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// Relays an answer to its end. The events that end it are held back.
 pub(super) async fn to_the_end(
-    mut events: Events,
+    opened: Opened,
     reservation: &Reservation<'_>,
     feed: &Feed,
     seen: &mut Seen,
 ) -> Result<StopReason, CallFailure> {
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Start { model_id, input_tokens }) => {
+    let Opened { headers, begun, rest } = opened;
+    let mut headers = Some(headers);
+    let mut events = stream::iter(begun.into_iter().map(Ok)).chain(rest);
+    let stop_reason = loop {
+        let Some(event) = events.next().await else { return Err(seen.broke_off()) };
+        let event = event.map_err(|failure| seen.failed(failure))?;
+        seen.hear(&event.said);
+        match event.said {
+            Said::Start { .. } => {
                 Failpoint::Answering.reach();
-                seen.start(model_id, input_tokens);
-                let (model, model_id) = (seen.model.clone(), seen.model_id.clone());
-                feed.start(Start { id: reservation.call.to_string(), model, model_id });
+                feed.start(Arc::new(seen.started(reservation, headers.take().unwrap_or_default())));
+                feed.event(Arc::new(event));
             }
-            Ok(Event::Text { text, output_tokens }) => {
-                seen.usage.output_tokens = output_tokens;
-                seen.content.push_str(&text);
-                feed.text(&text);
+            Said::Stop { stop_reason, .. } => {
+                seen.closing.push(event.raw);
+                break stop_reason;
             }
-            Ok(Event::End { stop_reason, usage, unpriced }) => {
-                (seen.usage, seen.usage_is_final, seen.unpriced) = (usage, true, unpriced);
-                return Ok(stop_reason);
-            }
-            Err(failure) => {
-                if let Spend::Spent(usage) = failure.spend {
-                    seen.usage = usage;
-                }
-                seen.spend = Some(failure.spend);
-                return Err(CallFailure::from_backend(seen.backend(), failure.reason));
-            }
+            _ => feed.event(Arc::new(event)),
         }
-    }
-    Err(CallFailure::Backend {
-        backend: seen.backend(),
-        message: "it stopped in the middle of an answer".into(),
-        retryable: true,
-    })
+    };
+    let last_words = async {
+        while let Some(Ok(event)) = events.next().await {
+            seen.closing.push(event.raw);
+        }
+    };
+    // What comes now changes nothing.
+    let _ = tokio::time::timeout(LAST_WORD, last_words).await;
+    Ok(stop_reason)
 }
 
 impl Seen {
-    fn start(&mut self, model_id: String, input_tokens: u64) {
-        self.started = true;
-        self.usage.input_tokens = input_tokens;
-        if !self.target.as_ref().is_some_and(|target| target.has_tier) {
-            self.model.clone_from(&model_id);
+    /// Takes note of what was said.
+    pub(super) fn hear(&mut self, said: &Said) {
+        match said {
+            Said::Start { model_id, usage } => {
+                self.started = true;
+                self.usage = *usage;
+                self.model_id.clone_from(model_id);
+                if !self.target.as_ref().is_some_and(|target| target.has_tier) {
+                    self.model.clone_from(model_id);
+                }
+            }
+            Said::Text(text) => self.bytes += text.len(),
+            Said::Content { bytes, hides } => {
+                self.bytes += bytes;
+                self.hides |= hides;
+            }
+            Said::Stop { usage, unpriced, .. } => {
+                (self.usage, self.usage_is_final, self.unpriced) = (*usage, true, *unpriced);
+            }
+            Said::Aside | Said::End => {}
         }
-        self.model_id = model_id;
+    }
+
+    /// The attempt has failed.
+    pub(super) fn failed(&mut self, failure: Failure) -> CallFailure {
+        if let Spend::Spent(usage) = failure.spend {
+            self.usage = usage;
+        }
+        self.spend = Some(failure.spend);
+        CallFailure::from_backend(self.backend(), failure.reason)
+    }
+
+    fn broke_off(&self) -> CallFailure {
+        let message = "it stopped in the middle of an answer".into();
+        CallFailure::Backend { backend: self.backend(), message, retryable: true }
+    }
+
+    fn started(&self, reservation: &Reservation<'_>, headers: HeaderMap) -> Started {
+        let (model, model_id) = (self.model.clone(), self.model_id.clone());
+        Started { id: reservation.call.to_string(), model, model_id, headers }
     }
 
     pub(super) fn backend(&self) -> &'static str {

@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use claude_code_api_wire::CompleteResponse;
 use tokio::time::Instant;
 
-use super::{CallFailure, Caller, Request, bound, claim, feed::Feed, route::Routed, settle};
+use super::{Answer, CallFailure, Caller, Request, bound, claim, feed::Feed, route::Routed, settle};
 use crate::{
     app::{App, OpenReservation},
     id::{CallId, EntryId},
@@ -56,7 +55,7 @@ pub(super) enum Held<'a> {
     /// It is held.
     Now(Reservation<'a>),
     /// The same call had been made before, and this is its answer.
-    Answered(Box<CompleteResponse>),
+    Answered(Box<Answer>),
 }
 
 /// Holds; or, under an idempotency key that was used before, gives that call's answer.
@@ -79,8 +78,8 @@ pub(super) async fn or_answer<'a>(
                 claim::replay(app, claim, feed).await?
             }
         };
-        if let Some(response) = answered {
-            return Ok(Held::Answered(Box::new(response)));
+        if let Some(answer) = answered {
+            return Ok(Held::Answered(Box::new(answer)));
         }
     }
 }
@@ -165,6 +164,7 @@ fn asked_for(project: ProjectId, request: &Request) -> Reserve {
         creates: None,
         claim: request.claim.clone(),
         is_counted: false,
+        is_bounded: true,
         after: None,
     }
 }
@@ -181,7 +181,7 @@ fn candidates(request: &Request, routed: &Routed) -> Vec<Candidate> {
         input_tokens: target.input_tokens,
         output_tokens: request.max_tokens.unwrap_or(target.offer.max_tokens_default).into(),
         output_set: request.max_tokens.is_some(),
-        input_price: target.price.input,
+        input_price: routed.bound.cache.input_price(&target.price),
         output_price: target.price.output,
     };
     routed.targets.iter().map(candidate).collect()
@@ -208,6 +208,8 @@ enum Said {
     Wait(CallFailure),
     /// Better bounds may make a difference.
     Uncertain,
+    /// What cannot be bounded is not admitted under the limits of this project.
+    Unbounded,
 }
 
 impl Asking<'_> {
@@ -222,7 +224,7 @@ impl Asking<'_> {
         let mut waits_for = match self.before_the_line().await? {
             Said::Granted(granted) => return Ok(granted),
             Said::Wait(why) => why,
-            Said::Uncertain => CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER },
+            Said::Uncertain | Said::Unbounded => CallFailure::BudgetHeld { retry_after: LINE_RETRY_AFTER },
         };
         let place = app.lines().join(&self.reserve.project);
         let Some(head) = place.head(until).await else { return Err(waits_for) };
@@ -230,7 +232,7 @@ impl Asking<'_> {
             match self.ask().await? {
                 Said::Granted(granted) => return Ok(granted),
                 Said::Wait(why) => waits_for = why,
-                Said::Uncertain => unreachable!("what is counted is certain"),
+                Said::Uncertain | Said::Unbounded => unreachable!("`ask` sees to these"),
             }
             if tokio::time::timeout_at(until, head.room()).await.is_err() {
                 return Err(waits_for);
@@ -256,11 +258,23 @@ impl Asking<'_> {
         loop {
             self.reserve.candidates = candidates(self.request, self.routed);
             self.reserve.is_counted = self.routed.is_counted;
+            self.reserve.is_bounded = self.routed.bound.unknown.is_none();
             match once(self.app, &self.reserve).await? {
+                Said::Unbounded => return Err(self.unbounded()),
                 Said::Uncertain => bound::count(self.app, self.request, self.routed).await,
                 said => return Ok(said),
             }
         }
+    }
+
+    fn unbounded(&self) -> CallFailure {
+        let unknown = self.routed.bound.unknown.as_ref().expect("only what is unknown is unbounded");
+        let (field, what) = (unknown.field.clone(), &unknown.what);
+        let message = format!(
+            "{field}: cannot be bounded under a limit, and the project has one: {what}; leave it out, or lift the project's \
+             limits of tokens and money"
+        );
+        CallFailure::Invalid { field: field.into(), message }
     }
 
     /// Whether money is limited for this call, as far as is known before the ledger is asked.
@@ -286,6 +300,7 @@ async fn once(app: &App, reserve: &Reserve) -> Result<Said, CallFailure> {
         Reserved::Running(call) => Ok(Said::Granted(Granted::Running(call))),
         Reserved::Done(_) => Ok(Said::Granted(Granted::Done)),
         Reserved::Uncertain => Ok(Said::Uncertain),
+        Reserved::Unbounded => Ok(Said::Unbounded),
         Reserved::Wait => Ok(Said::Wait(CallFailure::BudgetHeld { retry_after })),
         Reserved::CallsMax(calls_max) => Ok(Said::Wait(CallFailure::CallsMax { calls_max, retry_after })),
         Reserved::Gone => {

@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::Route;
 
-use super::{CallFailure, Request, bound};
+use super::{
+    CallFailure, Request,
+    bound::{self, Bound},
+};
 use crate::{
     app::App,
     backend::{Backend, Offer},
@@ -34,6 +37,8 @@ pub(super) struct Routed {
     pub(super) is_chosen: bool,
     /// Whether inputs were counted; else they are bounded by their bytes.
     pub(super) is_counted: bool,
+    /// What bounds the input where it is not counted.
+    pub(super) bound: Bound,
 }
 
 /// What `auto` means, best first.
@@ -43,28 +48,36 @@ const AUTO: [Tier; 2] = [Tier::Sonnet, Tier::Haiku];
 const CLOCKS_APART: Duration = Duration::from_mins(5);
 
 pub(super) fn candidates(app: &App, request: &Request) -> Result<Routed, CallFailure> {
-    let is_chosen = request.model == ModelChoice::Auto;
-    let choices = if is_chosen { AUTO.map(ModelChoice::Tier).to_vec() } else { vec![request.model.clone()] };
-    let input_tokens = bound::by_bytes(request);
+    let mut bound = bound::by_bytes(&request.asked);
     let mut targets: Vec<Target> = Vec::new();
-    for choice in choices {
-        for backend in app.backends() {
-            let Some(offer) = backend.offer(&choice) else { continue };
-            // A backend may offer one model for several tiers.
-            if targets.iter().all(|known| known.offer.model_id != offer.model_id || known.offer.tier != offer.tier) {
-                targets.push(target(app, backend, offer, input_tokens)?);
-            }
+    for (backend, offer) in offers(app, &request.model) {
+        // A backend may offer one model for several tiers.
+        if targets.iter().all(|known| known.offer.model_id != offer.model_id || known.offer.tier != offer.tier) {
+            targets.push(target(app, backend, offer, bound.tokens)?);
         }
     }
     if targets.is_empty() {
         return Err(unknown_model(app, &request.model));
     }
-    Ok(Routed { targets, is_chosen, is_counted: false })
+    if targets.iter().all(|target| target.offer.is_embedded) {
+        // The embedded model refuses what it does not know.
+        bound.unknown = None;
+    }
+    let is_chosen = request.model == ModelChoice::Auto;
+    Ok(Routed { targets, is_chosen, is_counted: false, bound })
+}
+
+/// What the backends have for what was asked, best first.
+pub(super) fn offers<'a>(app: &'a App, asked: &ModelChoice) -> impl Iterator<Item = (&'a Arc<dyn Backend>, Offer)> {
+    let choices = if *asked == ModelChoice::Auto { AUTO.map(ModelChoice::Tier).to_vec() } else { vec![asked.clone()] };
+    choices
+        .into_iter()
+        .flat_map(|choice| app.backends().iter().filter_map(move |backend| Some((backend, backend.offer(&choice)?))))
 }
 
 fn target(app: &App, backend: &Arc<dyn Backend>, offer: Offer, input_tokens: i64) -> Result<Target, CallFailure> {
     let price = dearest(app, &offer, input_tokens).ok_or_else(|| CallFailure::Invalid {
-        field: "model",
+        field: "model".into(),
         message: format!(
             "model: {:?} has no known price; `claude-code-api prices` lists the models that have",
             offer.model_id
@@ -113,11 +126,11 @@ impl Routed {
     }
 }
 
-fn unknown_model(app: &App, asked: &ModelChoice) -> CallFailure {
+pub(super) fn unknown_model(app: &App, asked: &ModelChoice) -> CallFailure {
     let names: Vec<String> = app.backends().iter().flat_map(|backend| backend.names()).collect();
     let shown: String = asked.as_str().chars().take(80).collect();
     CallFailure::Invalid {
-        field: "model",
+        field: "model".into(),
         message: format!("model: no backend here has {shown:?}; it takes auto, {}", names.join(", ")),
     }
 }

@@ -5,9 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use claude_code_api_wire::{CompleteResponse, StopReason};
+use claude_code_api_wire::{
+    StopReason,
+    anthropic::{RawEvent, say},
+};
 
-use super::{CallFailure, claim, relay::End, relay::Seen, reserve::Reservation};
+use super::{Answer, CallFailure, claim, feed::Feed, relay::End, relay::Seen, reserve::Reservation};
 use crate::{
     app::App,
     backend::Spend,
@@ -24,40 +27,49 @@ const ON_THE_WAY_TOKENS: u64 = 256;
 pub(super) async fn close(
     app: &App,
     mut reservation: Reservation<'_>,
+    feed: &Feed,
     end: End,
-) -> Result<CompleteResponse, CallFailure> {
+) -> Result<Answer, CallFailure> {
     let End { result, seen } = end;
     let ended = result.as_ref().map_or_else(ended, |_| Ended::Complete);
     let spent = spent(app, &reservation, &seen, ended);
     log(&reservation, spent.as_ref(), &result);
-    let response = result.map(|stop_reason| {
+    let answer = result.map(|stop_reason| {
         let spent = spent.clone().expect("a complete answer has a final usage");
-        response(&reservation, spent, stop_reason, seen)
+        answer(&reservation, spent, stop_reason, seen)
     });
-    let answer = response.as_ref().ok().filter(|_| reservation.claim.is_some()).and_then(claim::kept);
+    let kept = answer.as_ref().ok().filter(|_| reservation.claim.is_some());
+    let kept = kept.and_then(|answer| claim::kept(answer, feed));
     reservation.close();
-    record(app, Settle { answer, ..settle(&reservation, spent) }).await?;
-    response
+    record(app, Settle { answer: kept, ..settle(&reservation, spent) }).await?;
+    answer
 }
 
-fn response(reservation: &Reservation<'_>, spent: Spent, stop_reason: StopReason, seen: Seen) -> CompleteResponse {
+fn answer(reservation: &Reservation<'_>, spent: Spent, stop_reason: StopReason, seen: Seen) -> Answer {
     let target = seen.target.expect("an answer has a target");
-    CompleteResponse {
+    Answer {
         id: reservation.call.to_string(),
         model: spent.model,
         model_id: spent.model_id,
-        content: seen.content,
         stop_reason,
-        usage: spent.usage.into(),
-        cache: spent.usage.into(),
-        cost: spent.cost.usd(),
+        usage: spent.usage,
         cost_nanos: spent.cost.0,
-        project_id: reservation.project.as_str().to_owned(),
+        project: reservation.project.as_str().to_owned(),
         backend: spent.backend,
         route: target.route,
+        clamped: target.clamped,
         replayed: false,
-        clamped_max_tokens: target.clamped,
+        closing: closing(seen.closing),
     }
+}
+
+/// The events that end an answer, whole even where the upstream's last word is missing.
+fn closing(mut events: Vec<RawEvent>) -> Vec<RawEvent> {
+    let stop = say::stop();
+    if events.last().is_none_or(|last| last.name != stop.name) {
+        events.push(stop);
+    }
+    events
 }
 
 /// The charge for an attempt that has failed while its call goes on.
@@ -67,7 +79,11 @@ pub(super) fn failed_attempt(app: &App, reservation: &Reservation<'_>, seen: &Se
 
 fn ended(failure: &CallFailure) -> Ended {
     match failure {
-        CallFailure::Backend { .. } | CallFailure::Overloaded { .. } | CallFailure::Invalid { .. } => Ended::Failed,
+        CallFailure::Backend { .. }
+        | CallFailure::Overloaded { .. }
+        | CallFailure::UpstreamLimited { .. }
+        | CallFailure::Refused { .. }
+        | CallFailure::Invalid { .. } => Ended::Failed,
         _ => Ended::Aborted,
     }
 }
@@ -93,9 +109,10 @@ fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) ->
     Some(Spent { model, model_id, backend, usage, cost, exact, unpriced, ended })
 }
 
-/// The usage of an answer that was cut off.
+/// The usage of an answer that was cut off. What is generated out of sight may be anything up to the bound.
 fn estimated(seen: &Seen, max_tokens: u32) -> Usage {
-    let came = seen.content.len() as u64 + ON_THE_WAY_TOKENS;
+    let is_out_of_sight = seen.hides || (seen.bytes == 0 && seen.target.as_ref().is_some_and(|target| target.thinks));
+    let came = if is_out_of_sight { u64::MAX } else { seen.bytes as u64 + ON_THE_WAY_TOKENS };
     let output_tokens = seen.usage.output_tokens.max(came).min(max_tokens.into());
     Usage { output_tokens, ..seen.usage }
 }

@@ -1,29 +1,33 @@
 //! `POST /v1/complete`, the native dialect. Step 2 of 7: a body becomes a request that cannot be wrong.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Extension,
+    Extension, Json,
     extract::{Request as HttpRequest, State},
-    http::HeaderMap,
-    response::Response,
+    response::{IntoResponse, Response},
 };
-use claude_code_api_wire::{CompleteRequest, CompleteResponse, ErrorEnvelope, Message, Role};
-use serde::Serialize;
+use claude_code_api_wire::{
+    CompleteRequest, CompleteResponse, Delta, ErrorEnvelope, Fields, Message, Role, Start, sse,
+};
 
-use super::{auth::Authenticated, body, error::ApiError, respond};
+use super::{
+    auth::Authenticated,
+    body,
+    error::ApiError,
+    respond::{self, Dialect},
+    spend::{self, above_zero, within},
+};
 use crate::{
     app::App,
-    backend::Sampling,
-    call::{self, Request},
+    backend::{Asked, Event, Said},
+    call::{Answer, Request, Started, Updates},
     id::RequestId,
     model::ModelChoice,
+    money::Nanos,
 };
 
-const TIMEOUT_DEFAULT_S: f64 = 600.0;
-const TIMEOUT_MAX_S: f64 = 86_400.0;
 const COST_MAX_USD: f64 = 1_000_000.0;
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 const STOP_SEQUENCES_MAX: usize = 16;
 const STOP_SEQUENCE_BYTES_MAX: usize = 256;
 
@@ -47,47 +51,98 @@ pub(super) async fn complete(
     caller: Authenticated,
     request: HttpRequest,
 ) -> Result<Response, ApiError> {
-    if app.is_draining() {
-        return Err(ApiError::shutting_down());
-    }
-    let key = idempotency_key(request.headers())?;
+    spend::admitted(&app)?;
+    let key = spend::idempotency_key(request.headers())?;
     let body: CompleteRequest = body::json(request, app.limits().body_bytes_max).await?;
     let caller = caller.acting_for(&app, body.project_id.as_deref())?;
     let stream = body.stream;
-    let mut request = decode(body)?;
-    request.claim = key.and_then(|key| call::claim(&app, &caller.project, "complete", &key, &request));
-    let updates = call::start(&app, caller, request);
-    if stream { respond::events(updates, id).await } else { respond::json(updates).await }
+    let mut updates = spend::start(&app, caller, "complete", key, decode(body)?);
+    if stream {
+        return respond::events(updates, Native { id, is_queued: true }, Some(STATUS_PATIENCE)).await;
+    }
+    let answer = respond::whole(&mut updates).await?;
+    Ok(Json(response(&updates, &answer)).into_response())
 }
 
-/// The key under which the caller would send this call again.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()));
-    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
-        let message = format!("Idempotency-Key: takes 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters");
-        ApiError::invalid("Idempotency-Key", message)
-    })
+/// How long a stream's status waits for the call's first update. A call that fails within it is answered with the status of
+/// its error; one that waits longer has to say so, and that takes a body.
+const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The native dialect's stream.
+struct Native {
+    id: RequestId,
+    is_queued: bool,
+}
+
+impl Dialect for Native {
+    fn started(&mut self, started: &Started) -> String {
+        self.is_queued = false;
+        let Started { id, model, model_id, .. } = started.clone();
+        sse::event("start", &Start { id, model, model_id })
+    }
+
+    fn event(&mut self, event: &Event) -> String {
+        match &event.said {
+            Said::Text(text) => sse::event("delta", &Delta { text: text.clone() }),
+            _ => String::new(),
+        }
+    }
+
+    fn finished(&mut self, updates: &Updates, answer: &Answer) -> String {
+        sse::event("done", &response(updates, answer))
+    }
+
+    fn failed(&mut self, error: ApiError) -> String {
+        sse::event("error", &ErrorEnvelope::from(error.body(&self.id)))
+    }
+
+    fn heartbeat(&self) -> String {
+        sse::comment(if self.is_queued { "queued" } else { "heartbeat" })
+    }
+}
+
+fn response(updates: &Updates, answer: &Answer) -> CompleteResponse {
+    let Answer { usage, cost_nanos, .. } = *answer;
+    let answer = answer.clone();
+    CompleteResponse {
+        id: answer.id,
+        model: answer.model,
+        model_id: answer.model_id,
+        content: updates.text(),
+        stop_reason: answer.stop_reason,
+        usage: usage.into(),
+        cache: usage.into(),
+        cost: Nanos(cost_nanos).usd(),
+        cost_nanos,
+        project_id: answer.project,
+        backend: answer.backend,
+        route: answer.route,
+        replayed: answer.replayed,
+        clamped_max_tokens: answer.clamped,
+    }
 }
 
 fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
+    let messages = messages(body.prompt, body.messages)?;
+    let temperature = body.temperature.map(|value| within("temperature", value, 0.0..=1.0)).transpose()?;
+    let top_p = body.top_p.map(|value| above_zero("top_p", value, 1.0)).transpose()?;
+    let stop_sequences = stop_sequences(body.stop_sequences.unwrap_or_default())?;
+    let mut fields = Fields::default();
+    fields.set("messages", &messages);
+    // The API refuses an empty one.
+    let system = body.system.filter(|system| !system.trim().is_empty());
+    system.iter().for_each(|system| fields.set("system", system));
+    temperature.iter().for_each(|value| fields.set("temperature", value));
+    top_p.iter().for_each(|value| fields.set("top_p", value));
+    if !stop_sequences.is_empty() {
+        fields.set("stop_sequences", &stop_sequences);
+    }
     Ok(Request {
         model: ModelChoice::from(body.model.as_deref().unwrap_or("auto")),
-        messages: messages(body.prompt, body.messages)?,
-        system: body.system,
+        asked: Arc::new(Asked { fields, seed: body.seed, ..Asked::default() }),
         max_tokens: body.max_tokens.map(|count| within("max_tokens", count, 1..=1_000_000)).transpose()?,
         nanos_max: body.max_cost.map(nanos_max).transpose()?,
-        sampling: Sampling {
-            temperature: body.temperature.map(|value| within("temperature", value, 0.0..=1.0)).transpose()?,
-            top_p: body.top_p.map(|value| above_zero("top_p", value, 1.0)).transpose()?,
-            seed: body.seed,
-            stop_sequences: stop_sequences(body.stop_sequences.unwrap_or_default())?,
-        },
-        timeout: Duration::from_secs_f64(above_zero(
-            "timeout",
-            body.timeout.unwrap_or(TIMEOUT_DEFAULT_S),
-            TIMEOUT_MAX_S,
-        )?),
+        timeout: spend::timeout(body.timeout)?,
         claim: None,
     })
 }
@@ -129,26 +184,4 @@ fn stop_sequences(texts: Vec<String>) -> Result<Vec<String>, ApiError> {
     let message =
         format!("stop_sequences: takes at most {STOP_SEQUENCES_MAX} texts of 1 to {STOP_SEQUENCE_BYTES_MAX} bytes");
     Err(ApiError::invalid("stop_sequences", message))
-}
-
-fn within<T: PartialOrd + Serialize>(field: &str, value: T, range: RangeInclusive<T>) -> Result<T, ApiError> {
-    if range.contains(&value) {
-        return Ok(value);
-    }
-    let (least, most, value) = (number(range.start()), number(range.end()), number(&value));
-    Err(ApiError::invalid(field, format!("{field}: takes {least} to {most}; it was {value}")))
-}
-
-fn above_zero(field: &str, value: f64, most: f64) -> Result<f64, ApiError> {
-    if value > 0.0 && value <= most {
-        return Ok(value);
-    }
-    let (most, value) = (number(&most), number(&value));
-    Err(ApiError::invalid(field, format!("{field}: takes a number above 0, at most {most}; it was {value}")))
-}
-
-/// A number for people: `1` and not `1.0`, `1e300` and not its three hundred digits.
-fn number(value: &impl Serialize) -> String {
-    let json = serde_json::to_string(value).expect("numbers serialize");
-    json.strip_suffix(".0").map_or_else(|| json.clone(), str::to_owned)
 }

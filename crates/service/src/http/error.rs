@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
-use claude_code_api_wire::{BudgetState, ErrorBody, ErrorCode, ErrorEnvelope, SHOULD_RETRY};
+use claude_code_api_wire::{BudgetState, ErrorBody, ErrorCode, SHOULD_RETRY};
 use serde_json::{Map, Value};
 
-use super::budget;
+use super::{budget, envelope::Envelope};
 use crate::{call::CallFailure, id::RequestId, project::ProjectId, store::StoreError};
 
 /// An error of the contract, before it knows the id of its request.
@@ -22,6 +22,8 @@ pub(super) struct ApiError {
     retryable: bool,
     retry_after: Option<Duration>,
     budget: Option<Box<BudgetState>>,
+    /// What goes out beside it.
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl ApiError {
@@ -33,6 +35,7 @@ impl ApiError {
             retryable: code.retryable(),
             retry_after: None,
             budget: None,
+            headers: None,
         }
     }
 
@@ -76,9 +79,9 @@ impl ApiError {
         CallFailure::ShuttingDown.into()
     }
 
-    /// The envelope, under the id of its request.
-    pub(super) fn envelope(&self, id: &RequestId) -> ErrorEnvelope {
-        ErrorEnvelope::from(ErrorBody {
+    /// The error, under the id of its request.
+    pub(super) fn body(&self, id: &RequestId) -> ErrorBody {
+        ErrorBody {
             code: self.code,
             message: self.message.clone(),
             retryable: self.retryable,
@@ -86,12 +89,14 @@ impl ApiError {
             request_id: id.to_string(),
             field: self.field.clone(),
             extra: self.budget.as_deref().map_or_else(Map::new, fields),
-        })
+        }
     }
 
-    pub(super) fn with_id(&self, id: &RequestId) -> Response {
-        let status = StatusCode::from_u16(self.code.status()).expect("the contract's statuses are valid");
-        let mut response = (status, Json(self.envelope(id))).into_response();
+    pub(super) fn with_id(mut self, id: &RequestId, envelope: Envelope) -> Response {
+        let (status, body) = envelope.written(self.body(id));
+        let status = StatusCode::from_u16(status).expect("the contract's statuses are valid");
+        let mut response = (status, Json(body)).into_response();
+        response.headers_mut().extend(self.headers.take().map(|headers| *headers).unwrap_or_default());
         let should_retry = HeaderValue::from_static(if self.retryable { "true" } else { "false" });
         response.headers_mut().insert(HeaderName::from_static(SHOULD_RETRY), should_retry);
         if let Some(wait) = self.retry_after {
@@ -133,6 +138,22 @@ impl From<CallFailure> for ApiError {
     fn from(failure: CallFailure) -> Self {
         match failure {
             CallFailure::Invalid { field, message } => Self::invalid(field, message),
+            CallFailure::Refused { status, message } => {
+                let code = match status {
+                    404 => ErrorCode::NotFound,
+                    413 => ErrorCode::RequestTooLarge,
+                    _ => ErrorCode::InvalidRequest,
+                };
+                Self::new(code, message)
+            }
+            CallFailure::UpstreamLimited { retry_after, headers } => Self {
+                retry_after: Some(retry_after),
+                headers: Some(headers),
+                ..Self::new(
+                    ErrorCode::RateLimited,
+                    "the upstream takes no more requests for now; try again after the time given",
+                )
+            },
             CallFailure::Overloaded { retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(ErrorCode::Overloaded, "every place in the queue is taken; try again after the time given")

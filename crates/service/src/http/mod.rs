@@ -16,16 +16,21 @@ use crate::app::App;
 mod auth;
 mod body;
 mod budget;
+mod chat;
 mod complete;
 mod docs;
+mod envelope;
 mod error;
 mod guard;
 mod health;
 mod identify;
 mod keys;
 mod ledger;
+mod messages;
+mod models;
 mod projects;
 mod respond;
+mod spend;
 mod usage;
 
 use error::ApiError;
@@ -41,6 +46,11 @@ struct Contract;
 fn endpoints() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(complete::complete))
+        .routes(routes!(messages::messages))
+        .routes(routes!(messages::count_tokens))
+        .routes(routes!(chat::completions))
+        .routes(routes!(models::list))
+        .routes(routes!(models::show))
         .routes(routes!(usage::usage))
         .routes(routes!(projects::list))
         .routes(routes!(projects::show, projects::set))

@@ -1,69 +1,92 @@
-//! Step 7 of 7: a call's updates become an answer in the native dialect, whole or as server-sent events.
+//! Step 7 of 7: a call's updates become an answer, whole or as server-sent events, in the caller's dialect.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    Json,
     body::{Body, Bytes},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use claude_code_api_wire::{Delta, sse};
 use futures_core::Stream;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::error::ApiError;
 use crate::{
-    call::{Update, Updates},
+    backend::Event,
+    call::{Answer, Started, Update, Updates},
     failpoint::Failpoint,
-    id::RequestId,
 };
 
-/// How long a stream's status waits for the call's first update. A call that fails within it is answered with the status of
-/// its error; one that waits longer has to say so, and that takes a body.
-const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+/// How a stream is told. Each gives bytes of the stream, or nothing.
+pub(super) trait Dialect: Send + 'static {
+    /// The call has left the queue.
+    fn started(&mut self, started: &Started) -> String;
+    /// The next event of the answer.
+    fn event(&mut self, event: &Event) -> String;
+    /// The answer is complete.
+    fn finished(&mut self, updates: &Updates, answer: &Answer) -> String;
+    /// There is no answer, or no whole one.
+    fn failed(&mut self, error: ApiError) -> String;
+    /// Nothing is to be said, and the stream lives.
+    fn heartbeat(&self) -> String;
+}
 
-/// How often a waiting stream says `queued`; clients leave that time out of theirs.
+/// How often a stream that waits says so; clients of the native dialect leave that time out of theirs.
 const QUEUED_EVERY: Duration = Duration::from_secs(1);
 
 /// How often a running stream that has nothing to say shows that it lives.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 
-/// The whole answer.
-pub(super) async fn json(updates: Updates) -> Result<Response, ApiError> {
+/// The whole answer, once it is there.
+pub(super) async fn whole(updates: &mut Updates) -> Result<Arc<Answer>, ApiError> {
     let end = updates.end().await;
     Failpoint::Ending.reach();
-    Ok(Json(end?).into_response())
+    Ok(end?)
 }
 
-/// The answer as it comes.
-pub(super) async fn events(mut updates: Updates, id: RequestId) -> Result<Response, ApiError> {
-    let first = match tokio::time::timeout(STATUS_PATIENCE, updates.next()).await {
-        Ok(Update::Failed(failure)) => return Err(failure.into()),
-        Ok(update) => Some(update),
-        Err(_) => None,
+/// The answer as it comes. A call that fails before its first update is answered with the status of its error; `patience` bounds
+/// the wait for that.
+pub(super) async fn events(
+    mut updates: Updates,
+    dialect: impl Dialect,
+    patience: Option<Duration>,
+) -> Result<Response, ApiError> {
+    let first = match patience {
+        Some(patience) => tokio::time::timeout(patience, updates.next()).await.ok(),
+        None => Some(updates.next().await),
     };
-    let mut response = Body::from_stream(frames(updates, first, id)).into_response();
-    let headers = response.headers_mut();
+    if let Some(Update::Failed(failure)) = first {
+        return Err(failure.into());
+    }
+    let passed_on = updates.started().map(|started| started.headers.clone());
+    let mut response = Body::from_stream(frames(updates, first, dialect)).into_response();
+    stream_headers(response.headers_mut());
+    response.headers_mut().extend(passed_on.unwrap_or_default());
+    Ok(response)
+}
+
+fn stream_headers(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that buffer would turn a stream into a wait.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
 }
 
-struct EventStream {
+struct EventStream<D> {
     updates: Updates,
-    id: RequestId,
+    dialect: D,
     first: Option<Update>,
     heartbeat: Interval,
-    heartbeat_text: &'static str,
     ended: bool,
 }
 
-fn frames(updates: Updates, first: Option<Update>, id: RequestId) -> impl Stream<Item = Result<Bytes, Infallible>> {
+fn frames(
+    updates: Updates,
+    first: Option<Update>,
+    dialect: impl Dialect,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let heartbeat = every(QUEUED_EVERY, Instant::now());
-    let stream = EventStream { updates, id, first, heartbeat, heartbeat_text: "queued", ended: false };
+    let stream = EventStream { updates, dialect, first, heartbeat, ended: false };
     futures_util::stream::unfold(stream, |mut stream| async {
         let bytes = stream.next_bytes().await?;
         Some((Ok(bytes), stream))
@@ -76,52 +99,48 @@ fn every(period: Duration, from: Instant) -> Interval {
     interval
 }
 
-impl EventStream {
+impl<D: Dialect> EventStream<D> {
     /// The next bytes to send: every frame that is ready, in one piece. `None` after the last frame.
     async fn next_bytes(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
-        let update = if let Some(update) = self.first.take() {
-            update
-        } else {
-            tokio::select! {
-                biased;
-                update = self.updates.next() => update,
-                _ = self.heartbeat.tick() => return Some(sse::comment(self.heartbeat_text).into()),
+        let mut text = String::new();
+        while text.is_empty() && !self.ended {
+            let update = match self.first.take() {
+                Some(update) => update,
+                None => tokio::select! {
+                    biased;
+                    update = self.updates.next() => update,
+                    _ = self.heartbeat.tick() => {
+                        text = self.dialect.heartbeat();
+                        continue;
+                    }
+                },
+            };
+            text = self.frame(update);
+            while !self.ended
+                && let Some(update) = self.updates.ready()
+            {
+                text += &self.frame(update);
             }
-        };
-        let mut text = self.frame(update);
-        while !self.ended
-            && let Some(update) = self.updates.ready()
-        {
-            text += &self.frame(update);
         }
-        Some(text.into())
+        (!text.is_empty()).then(|| text.into())
     }
 
     fn frame(&mut self, update: Update) -> String {
         if matches!(update, Update::Finished(_) | Update::Failed(_)) {
+            self.ended = true;
             Failpoint::Ending.reach();
         }
         match update {
-            Update::Started(start) => {
-                self.heartbeat_text = "heartbeat";
+            Update::Started(started) => {
                 self.heartbeat = every(HEARTBEAT_EVERY, Instant::now() + HEARTBEAT_EVERY);
-                sse::event("start", &start)
+                self.dialect.started(&started)
             }
-            Update::Text(text) => {
+            Update::Event(event) => {
                 self.heartbeat.reset();
-                sse::event("delta", &Delta { text })
+                self.dialect.event(&event)
             }
-            Update::Finished(response) => {
-                self.ended = true;
-                sse::event("done", &response)
-            }
-            Update::Failed(failure) => {
-                self.ended = true;
-                sse::event("error", &ApiError::from(failure).envelope(&self.id))
-            }
+            Update::Finished(answer) => self.dialect.finished(&self.updates, &answer),
+            Update::Failed(failure) => self.dialect.failed(failure.into()),
         }
     }
 }

@@ -160,6 +160,9 @@ impl Books {
             (None, Some(_)) if self.creations_left == 0 => return Reserved::TooManyProjects,
             (None, Some(limits)) => limits.clone(),
         };
+        if !reserve.is_bounded && (reserve.nanos_max.is_some() || limits.any()) {
+            return Reserved::Unbounded;
+        }
         let account = self.account(&reserve.project);
         if let Some(most) = limits.calls_max.filter(|most| account.calls >= i64::from(*most)) {
             return Reserved::CallsMax(most);

@@ -29,6 +29,8 @@ pub struct Reserve {
     pub claim: Option<Claim>,
     /// Whether the bounds are the best there are: else they may be too high, and only what is certain by them is decided.
     pub is_counted: bool,
+    /// Whether the bounds are bounds: else the call is only for projects without a limit of tokens or money.
+    pub is_bounded: bool,
     /// The attempt of the same call before this one: it is closed in the transaction that holds for this one, whatever comes of
     /// that, as what is not known to have cost nothing is charged before it is tried again.
     pub after: Option<Box<Settle>>,
@@ -62,6 +64,8 @@ pub enum Reserved {
     Conflict,
     /// By these bounds the best target does not fit in full; by better ones it may.
     Uncertain,
+    /// The call cannot be bounded, and the project, or the call itself, has a limit.
+    Unbounded,
     /// Room is merely held by others: it may come.
     Wait,
     /// As many calls of the project run as may.

@@ -85,6 +85,7 @@ pub fn reserve(project: &ProjectId, candidates: Vec<Candidate>) -> Reserve {
         creates: None,
         claim: None,
         is_counted: true,
+        is_bounded: true,
         after: None,
     }
 }

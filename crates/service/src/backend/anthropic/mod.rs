@@ -1,24 +1,30 @@
-//! Backend `anthropic`: Claude over the Messages API. In this form an answer comes whole: one text, then its end.
+//! Backend `anthropic`: Claude over the Messages API. It always asks for a stream, and passes it on event by event, as it comes.
+//!
+//! It never tries again: it only knows which of its keys may be asked next. What is tried again, the call decides.
 
 use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::{ServiceHealth, ServiceStatus};
 use futures_core::future::BoxFuture;
-use reqwest::{RequestBuilder, Url, header::CONTENT_TYPE};
+use reqwest::{RequestBuilder, Response, Url, header::CONTENT_TYPE};
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
-use super::{Backend, Events, Failure, Offer, Prompt, Spend};
+use super::{Answering, Asked, Backend, Failure, Offer, Prompt, Reason, Spend};
 use crate::{
     config,
     model::{ModelChoice, Tier},
 };
+use keys::{Key, Keys, NoneReady, Outcome, Why};
 
+mod keys;
 mod request;
 mod response;
+mod stream;
 
-/// The version of the API that requests and answers are written in.
+/// The version of the API that a request is written for that names none.
 const API_VERSION: &str = "2023-06-01";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,12 +32,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long counting may take: it decides only how well an input is bounded.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The Messages API, with a key.
+/// By how much a count may be below the input: it is documented as an estimate.
+const COUNT_MARGIN_TOKENS_MIN: u64 = 64;
+const COUNT_MARGIN_PERCENT: u64 = 2;
+
+/// The most bytes of an answer.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// The Messages API.
 pub struct Anthropic {
     http: reqwest::Client,
     messages: Url,
     count_tokens: Url,
-    key: SecretString,
+    keys: Keys,
     settings: config::Anthropic,
 }
 
@@ -40,7 +53,7 @@ impl Anthropic {
     ///
     /// # Errors
     /// A base URL that is none, or a system without certificates, in words.
-    pub fn new(settings: &config::Anthropic, key: SecretString) -> Result<Self, String> {
+    pub fn new(settings: &config::Anthropic, keys: Vec<SecretString>) -> Result<Self, String> {
         let base = settings.base_url.trim_end_matches('/');
         let messages = format!("{base}/v1/messages");
         let messages = Url::parse(&messages).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -48,7 +61,7 @@ impl Anthropic {
             .ok_or_else(|| format!("anthropic_base_url takes an http or https URL; it was {:?}", settings.base_url))?;
         let http = http_client(&messages).map_err(|error| format!("backend anthropic cannot be used: {error}"))?;
         let count_tokens = Url::parse(&format!("{messages}/count_tokens")).expect("a URL with a longer path");
-        Ok(Self { http, messages, count_tokens, key, settings: settings.clone() })
+        Ok(Self { http, messages, count_tokens, keys: Keys::new(keys), settings: settings.clone() })
     }
 
     fn model_of(&self, tier: Tier) -> &str {
@@ -59,21 +72,60 @@ impl Anthropic {
         }
     }
 
-    async fn answer(&self, model_id: &str, prompt: Prompt) -> Result<Events, Failure> {
-        let body = request::body(model_id, prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
-        let answer = self.post(&self.messages, body).send().await.map_err(|error| response::unsent(&error))?;
-        response::events(answer).await
+    async fn answer(&self, model_id: &str, prompt: Prompt) -> Result<Answering, Failure> {
+        let body = request::body(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
+        let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
+        let request = self.post(&self.messages, key, &prompt.request, body);
+        let response = accepted(key, request).await?;
+        response::is_stream(&response)?;
+        let headers = response::passed_on(&response);
+        Ok(Answering { headers, events: stream::events(response) })
     }
 
-    async fn counted(&self, model_id: &str, prompt: Prompt) -> Option<u64> {
-        let request = self.post(&self.count_tokens, request::to_count(model_id, &prompt));
-        response::counted(request.timeout(COUNT_TIMEOUT).send().await.ok()?).await
+    async fn counted(&self, model_id: &str, asked: &Asked) -> Result<u64, Failure> {
+        let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
+        let request = self.post(&self.count_tokens, key, asked, request::to_count(model_id, asked));
+        response::counted(accepted(key, request.timeout(COUNT_TIMEOUT)).await?).await
     }
 
-    fn post(&self, url: &Url, body: Vec<u8>) -> RequestBuilder {
-        let request = self.http.post(url.clone()).header("x-api-key", self.key.expose_secret());
-        request.header("anthropic-version", API_VERSION).header(CONTENT_TYPE, "application/json").body(body)
+    fn post(&self, url: &Url, key: &Key, asked: &Asked, body: Vec<u8>) -> RequestBuilder {
+        let mut request = self.http.post(url.clone()).header("x-api-key", key.secret.expose_secret());
+        if !asked.betas.is_empty() {
+            request = request.header("anthropic-beta", asked.betas.join(","));
+        }
+        let version = asked.version.as_deref().unwrap_or(API_VERSION);
+        request.header("anthropic-version", version).header(CONTENT_TYPE, "application/json").body(body)
     }
+}
+
+/// Sends a request; what becomes of it is known to the key that it was sent with.
+async fn accepted(key: &Key, request: RequestBuilder) -> Result<Response, Failure> {
+    let (failure, status) = match request.send().await {
+        Ok(response) if response.status().is_success() => {
+            key.report(&Outcome::Good, Instant::now());
+            return Ok(response);
+        }
+        Ok(response) => {
+            let status = response.status().as_u16();
+            (response::refusal(response).await, Some(status))
+        }
+        Err(error) => (response::unsent(&error), None),
+    };
+    key.report(&response::outcome(&failure, status), Instant::now());
+    Err(failure)
+}
+
+/// What a call is told that no key may be asked for.
+fn none_ready(NoneReady { wait, why }: NoneReady) -> Failure {
+    let reason = match why {
+        Why::Limited => Reason::RateLimited { retry_after: wait, headers: Box::default() },
+        Why::Overloaded | Why::Failing => Reason::Overloaded { retry_after: wait },
+        Why::Denied => Reason::Broken {
+            message: "takes none of the keys that are configured; look at the log, and at ANTHROPIC_API_KEY".into(),
+            retryable: false,
+        },
+    };
+    Failure { spend: Spend::Unspent, reason }
 }
 
 fn http_client(url: &Url) -> Result<reqwest::Client, String> {
@@ -119,18 +171,36 @@ impl Backend for Anthropic {
         ["haiku", "sonnet", "opus", "or the id of a Claude model"].map(str::to_owned).to_vec()
     }
 
+    fn ids(&self) -> Vec<String> {
+        [Tier::Haiku, Tier::Sonnet, Tier::Opus].map(|tier| self.model_of(tier).to_owned()).to_vec()
+    }
+
     fn health(&self) -> ServiceHealth {
         let host = self.messages.host_str().unwrap_or_default();
-        ServiceHealth { status: ServiceStatus::Ok, detail: Some(format!("calls go to {host}, with one key")) }
+        let (keys, resting) = (self.keys.count(), self.keys.resting(Instant::now()));
+        let status = if resting < keys { ServiceStatus::Ok } else { ServiceStatus::Down };
+        let of_keys = if keys == 1 { "one key".to_owned() } else { format!("{keys} keys") };
+        ServiceHealth {
+            status,
+            detail: Some(format!("calls go to {host}, with {of_keys}; {resting} may not be asked now")),
+        }
     }
 
-    fn count(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Option<u64>> {
+    fn count(&self, model_id: &str, request: Arc<Asked>) -> BoxFuture<'_, Result<u64, Failure>> {
         let model_id = model_id.to_owned();
-        Box::pin(async move { self.counted(&model_id, prompt).await })
+        Box::pin(async move { self.counted(&model_id, &request).await })
     }
 
-    fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Events, Failure>> {
+    fn count_margin(&self, counted: u64) -> u64 {
+        counted.saturating_mul(COUNT_MARGIN_PERCENT).div_ceil(100).max(COUNT_MARGIN_TOKENS_MIN)
+    }
+
+    fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Answering, Failure>> {
         let model_id = model_id.to_owned();
         Box::pin(async move { self.answer(&model_id, prompt).await })
+    }
+
+    fn ready_in(&self) -> Duration {
+        self.keys.ready_in(Instant::now())
     }
 }

@@ -6,24 +6,26 @@
 
 use std::{
     path::Path,
-    pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
     thread::JoinHandle,
     time::Duration,
 };
 
 use claude_code_api_wire::{Message, ServiceHealth, ServiceStatus, StopReason};
-use futures_core::{Stream, future::BoxFuture};
+use futures_core::future::BoxFuture;
+use http::HeaderMap;
 use llama_cpp_2::{model::LlamaModel, token::LlamaToken};
 use tokio::sync::mpsc;
 
-use super::{Backend, Event, Events, Failure, Offer, Prompt, Reason, Spend};
+use super::{Answering, Asked, Backend, Failure, Offer, Prompt, Reason, Spend};
 use crate::{config, model::ModelChoice};
+use request::Conversation;
 
+mod answer;
 mod chat;
 mod load;
 mod queue;
+mod request;
 mod scheduler;
 mod slot;
 mod text;
@@ -115,6 +117,10 @@ impl Backend for Local {
         ["haiku", "sonnet", "opus", &self.model_id].map(str::to_owned).to_vec()
     }
 
+    fn ids(&self) -> Vec<String> {
+        vec![self.model_id.clone()]
+    }
+
     fn health(&self) -> ServiceHealth {
         let queue = self.queue();
         let detail = format!("{}: {} calls running, {} waiting", self.model_id, self.calls_running(), queue.len());
@@ -122,24 +128,41 @@ impl Backend for Local {
         ServiceHealth { status, detail: Some(detail) }
     }
 
-    fn count(&self, _: &str, prompt: Prompt) -> BoxFuture<'_, Option<u64>> {
-        Box::pin(async move { Some(self.tokens(prompt.system, prompt.messages).await.ok()?.len() as u64) })
-    }
-
-    fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Events, Failure>> {
-        let model_id = model_id.to_owned();
+    fn count(&self, _: &str, request: Arc<Asked>) -> BoxFuture<'_, Result<u64, Failure>> {
         Box::pin(async move {
-            let unspent = |reason| Failure { spend: Spend::Unspent, reason };
-            let Prompt { system, messages, max_tokens, sampling } = prompt;
-            let tokens = self.tokens(system, messages).await.map_err(unspent)?;
-            let room = self.context_tokens - u32::try_from(tokens.len()).expect("within the context");
-            let (events, reader) = mpsc::unbounded_channel();
-            let full = if max_tokens <= room { StopReason::MaxTokens } else { StopReason::ModelContextWindowExceeded };
-            let job = slot::Job { model_id, prompt: tokens, tokens_max: max_tokens.min(room), full, sampling, events };
-            self.queue().push(job).map_err(|refused| unspent(self.reason(&refused)))?;
-            Ok(Box::pin(Received(reader)) as Events)
+            let conversation = request::read(&request).map_err(unspent)?;
+            let tokens = self.tokens(conversation.system, conversation.messages).await.map_err(unspent)?;
+            Ok(tokens.len() as u64)
         })
     }
+
+    fn count_margin(&self, _: u64) -> u64 {
+        0
+    }
+
+    fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Answering, Failure>> {
+        let model_id = model_id.to_owned();
+        Box::pin(async move {
+            let Conversation { system, messages, sampling } = request::read(&prompt.request).map_err(unspent)?;
+            let max_tokens = prompt.max_tokens;
+            let tokens = self.tokens(system, messages).await.map_err(unspent)?;
+            let room = self.context_tokens - u32::try_from(tokens.len()).expect("within the context");
+            let (words, reader) = mpsc::unbounded_channel();
+            let full = if max_tokens <= room { StopReason::MaxTokens } else { StopReason::ModelContextWindowExceeded };
+            let job = slot::Job { model_id, prompt: tokens, tokens_max: max_tokens.min(room), full, sampling, words };
+            self.queue().push(job).map_err(|refused| unspent(self.reason(&refused)))?;
+            Ok(Answering { headers: HeaderMap::new(), events: Box::pin(answer::Answer::new(reader)) })
+        })
+    }
+
+    /// A full queue is told at once.
+    fn ready_in(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+fn unspent(reason: Reason) -> Failure {
+    Failure { spend: Spend::Unspent, reason }
 }
 
 impl Local {
@@ -172,7 +195,7 @@ impl Local {
             "prompt: has {tokens} tokens, and {} takes {context} in all, the answer's among them; send a shorter one",
             self.model_id
         );
-        Reason::Invalid { field: "prompt", message }
+        Reason::Invalid { field: "prompt".into(), message }
     }
 
     fn reason(&self, refused: &queue::Refused) -> Reason {
@@ -189,16 +212,5 @@ impl Local {
         let call_ms = self.busy.call_ms.load(Ordering::Relaxed);
         let rounds = (waiting as u64).div_ceil(2 * u64::from(self.slots));
         Duration::from_millis(call_ms * rounds).clamp(Duration::from_secs(1), Duration::from_mins(1))
-    }
-}
-
-/// The reader's end of a call. Dropping it cancels the call.
-struct Received(mpsc::UnboundedReceiver<Result<Event, Failure>>);
-
-impl Stream for Received {
-    type Item = Result<Event, Failure>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
     }
 }

@@ -4,14 +4,14 @@ use claude_code_api_wire::StopReason;
 use llama_cpp_2::{model::LlamaModel, sampling::LlamaSampler, token::LlamaToken};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::text::Text;
+use super::{answer::Word, request::Sampling, text::Text};
 use crate::{
-    backend::{Event, Failure, Reason, Sampling, Spend},
+    backend::{Failure, Reason, Spend},
     usage::Usage,
 };
 
-/// Where the events of a call go. Unbounded, yet bounded: a call has at most as many events as its context has tokens.
-pub(super) type EventSender = UnboundedSender<Result<Event, Failure>>;
+/// Where the words of a call go. Unbounded, yet bounded: a call has at most as many words as its context has tokens.
+pub(super) type WordSender = UnboundedSender<Result<Word, Failure>>;
 
 /// A call that waits.
 pub(super) struct Job {
@@ -21,13 +21,13 @@ pub(super) struct Job {
     pub(super) tokens_max: u32,
     pub(super) full: StopReason,
     pub(super) sampling: Sampling,
-    pub(super) events: EventSender,
+    pub(super) words: WordSender,
 }
 
 impl Job {
     /// Nobody waits for the answer any more.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.events.is_closed()
+        self.words.is_closed()
     }
 
     /// Places in the cache that it may come to need.
@@ -60,7 +60,7 @@ impl Slot {
         let sampler = sampler(&job.sampling, model);
         let text = Text::new(job.sampling.stop_sequences.clone());
         let slot = Self { sampler, text, prompt_read: 0, output_tokens: 0, next: None, job };
-        slot.send(Event::Start { model_id: slot.job.model_id.clone(), input_tokens: slot.job.prompt.len() as u64 });
+        slot.send(Word::Start { model_id: slot.job.model_id.clone(), input_tokens: slot.job.prompt.len() as u64 });
         slot
     }
 
@@ -113,7 +113,7 @@ impl Slot {
             reason: Reason::Broken { message: message.into(), retryable: true },
         };
         // A reader that has gone needs no answer.
-        let _ = self.job.events.send(Err(failure));
+        let _ = self.job.words.send(Err(failure));
     }
 
     fn end(&mut self, stop_reason: StopReason) -> Progress {
@@ -121,19 +121,19 @@ impl Slot {
             let rest = self.text.finish();
             self.send_text(rest);
         }
-        self.send(Event::End { stop_reason, usage: self.usage(), unpriced: false });
+        self.send(Word::End { stop_reason, usage: self.usage() });
         Progress::Ended
     }
 
     fn send_text(&self, text: String) {
         if !text.is_empty() {
-            self.send(Event::Text { text, output_tokens: self.output_tokens.into() });
+            self.send(Word::Text(text));
         }
     }
 
-    fn send(&self, event: Event) {
+    fn send(&self, word: Word) {
         // A reader that has gone is noticed before the next step.
-        let _ = self.job.events.send(Ok(event));
+        let _ = self.job.words.send(Ok(word));
     }
 
     fn usage(&self) -> Usage {

@@ -1,0 +1,197 @@
+//! The keys of the upstream. One is used until it must rest: then the next one takes over. A key whose calls fail one after the
+//! other is not asked for a while, and then by one call alone.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+/// After so many failures in a row a key rests.
+const FAILURES_MAX: u32 = 5;
+const REST: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(30);
+/// How long a key rests that the upstream does not take: an operator has to see to it.
+const DENIED_REST: Duration = Duration::from_mins(1);
+/// The longest rest that the upstream's word is taken for.
+const LIMITED_REST_MAX: Duration = Duration::from_mins(5);
+
+/// The keys, never none.
+pub(super) struct Keys(Vec<Key>);
+
+pub(super) struct Key {
+    pub(super) secret: SecretString,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    rests: Option<Rest>,
+    /// In a row.
+    failures: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Rest {
+    until: Instant,
+    why: Why,
+}
+
+/// Why a key rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The upstream said that it is used too much.
+    Limited,
+    /// The upstream said that it has no room.
+    Overloaded,
+    /// Its calls failed.
+    Failing,
+    /// The upstream does not take it.
+    Denied,
+}
+
+/// No key may be used now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoneReady {
+    pub(super) wait: Duration,
+    pub(super) why: Why,
+}
+
+/// What came of a call, as far as the key is concerned.
+pub(super) enum Outcome {
+    Good,
+    Limited(Duration),
+    Overloaded(Duration),
+    Failed,
+    Denied,
+}
+
+impl Keys {
+    pub(super) fn new(secrets: Vec<SecretString>) -> Self {
+        Self(secrets.into_iter().map(|secret| Key { secret, state: Mutex::default() }).collect())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many rest now.
+    pub(super) fn resting(&self, now: Instant) -> usize {
+        self.0.iter().filter(|key| key.locked(|state| state.rest(now).is_some())).count()
+    }
+
+    /// How long until one may be used.
+    pub(super) fn ready_in(&self, now: Instant) -> Duration {
+        let rests = self.0.iter().map(|key| key.locked(|state| state.rest(now)).map_or(now, |rest| rest.until));
+        rests.min().map_or(Duration::ZERO, |until| until - now)
+    }
+
+    /// The first key that does not rest.
+    pub(super) fn pick(&self, now: Instant) -> Result<&Key, NoneReady> {
+        if let Some(key) = self.0.iter().find(|key| key.locked(|state| state.take(now))) {
+            return Ok(key);
+        }
+        let rests = self.0.iter().filter_map(|key| key.locked(|state| state.rest(now)));
+        let soonest = rests.min_by_key(|rest| rest.until);
+        let soonest = soonest.unwrap_or(Rest { until: now, why: Why::Overloaded });
+        Err(NoneReady { wait: soonest.until - now, why: soonest.why })
+    }
+}
+
+impl Key {
+    pub(super) fn report(&self, outcome: &Outcome, now: Instant) {
+        self.locked(|state| state.report(outcome, now));
+    }
+
+    fn locked<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn rest(&self, now: Instant) -> Option<Rest> {
+        self.rests.filter(|rest| rest.until > now)
+    }
+
+    /// Whether the key may be used now.
+    fn take(&mut self, now: Instant) -> bool {
+        if self.rest(now).is_some() {
+            return false;
+        }
+        if self.failures >= FAILURES_MAX {
+            // One call finds out; the others wait for what comes of it.
+            self.rests = Some(Rest { until: now + self.failing_rest(), why: Why::Failing });
+        }
+        true
+    }
+
+    fn failing_rest(&self) -> Duration {
+        let doublings = self.failures.saturating_sub(FAILURES_MAX).min(8);
+        (REST * 2_u32.pow(doublings)).min(REST_MAX)
+    }
+
+    fn report(&mut self, outcome: &Outcome, now: Instant) {
+        let rest = |wait: Duration, why| Some(Rest { until: now + wait, why });
+        match *outcome {
+            Outcome::Good => *self = Self::default(),
+            Outcome::Limited(wait) => self.rests = rest(wait.min(LIMITED_REST_MAX), Why::Limited),
+            Outcome::Overloaded(wait) => self.rests = rest(wait.min(LIMITED_REST_MAX), Why::Overloaded),
+            Outcome::Denied => self.rests = rest(DENIED_REST, Why::Denied),
+            Outcome::Failed => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures >= FAILURES_MAX {
+                    self.rests = rest(self.failing_rest(), Why::Failing);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(count: usize) -> Keys {
+        Keys::new((0..count).map(|number| number.to_string().into()).collect())
+    }
+
+    fn is(keys: &Keys, place: usize, now: Instant) -> bool {
+        keys.pick(now).is_ok_and(|key| std::ptr::eq(key, &keys.0[place]))
+    }
+
+    fn rests(keys: &Keys, now: Instant) -> NoneReady {
+        keys.pick(now).err().expect("every key rests")
+    }
+
+    #[test]
+    fn a_key_that_is_limited_rests_for_as_long_as_it_was_told_and_the_next_takes_over() {
+        let (keys, now) = (keys(2), Instant::now());
+        let later = |seconds| now + Duration::from_secs(seconds);
+        assert!(is(&keys, 0, now) && is(&keys, 0, now), "one key is used for as long as it works");
+        keys.0[0].report(&Outcome::Limited(Duration::from_secs(7)), now);
+        assert!(is(&keys, 1, now));
+        keys.0[1].report(&Outcome::Overloaded(Duration::from_secs(3)), now);
+        let none = rests(&keys, now);
+        assert_eq!((none.wait, none.why, keys.resting(now)), (Duration::from_secs(3), Why::Overloaded, 2));
+        assert!(is(&keys, 1, later(3)) && is(&keys, 0, later(7)));
+    }
+
+    #[test]
+    fn a_key_that_fails_again_and_again_is_asked_by_one_call_alone_after_a_while() {
+        let (keys, now) = (keys(1), Instant::now());
+        for _ in 0..FAILURES_MAX {
+            keys.pick(now).ok().expect("not yet").report(&Outcome::Failed, now);
+        }
+        assert_eq!(rests(&keys, now).why, Why::Failing);
+        let now = now + REST;
+        let probe = keys.pick(now).ok().expect("one may");
+        rests(&keys, now);
+        probe.report(&Outcome::Failed, now);
+        rests(&keys, now + REST);
+        let now = now + 2 * REST;
+        keys.pick(now).ok().expect("one may").report(&Outcome::Good, now);
+        assert!(is(&keys, 0, now) && is(&keys, 0, now));
+    }
+}

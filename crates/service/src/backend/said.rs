@@ -1,0 +1,142 @@
+//! What an event of the Messages API says, as far as a call acts on it.
+
+use claude_code_api_wire::{
+    StopReason,
+    anthropic::{self, Block, Delta, RawEvent},
+};
+
+use super::{Event, Said};
+use crate::usage::Usage;
+
+/// Reads the events of one message, in order.
+#[derive(Debug, Default)]
+pub struct Reader {
+    usage: anthropic::Usage,
+    started: bool,
+}
+
+/// An event that ends a message without completing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// It is none, or not in its place.
+    Garbage,
+    /// The error that the upstream names.
+    Error {
+        /// Its kind.
+        kind: String,
+        /// What it says.
+        message: String,
+    },
+}
+
+impl Reader {
+    /// What is known of the usage until now; `None` before the message has begun.
+    pub fn usage(&self) -> Option<Usage> {
+        self.started.then(|| usage(&self.usage))
+    }
+
+    /// Reads the next event.
+    ///
+    /// # Errors
+    /// The message does not go on after it.
+    pub fn read(&mut self, raw: RawEvent) -> Result<Event, Broken> {
+        let event = match serde_json::from_str(&raw.data) {
+            Ok(event) => event,
+            // An event of a kind that is not known may look like anything, as long as it is JSON.
+            Err(_) if is_unknown(&raw) => anthropic::Event::Unknown,
+            Err(_) => return Err(Broken::Garbage),
+        };
+        let said = self.said(event)?;
+        Ok(Event { said, raw })
+    }
+
+    fn said(&mut self, event: anthropic::Event) -> Result<Said, Broken> {
+        use anthropic::Event as Is;
+        let of_message = !matches!(event, Is::MessageStart { .. } | Is::Ping | Is::Unknown | Is::Error { .. });
+        if of_message && !self.started {
+            return Err(Broken::Garbage);
+        }
+        Ok(match event {
+            Is::MessageStart { .. } if self.started => return Err(Broken::Garbage),
+            Is::MessageStart { message } => {
+                self.started = true;
+                self.usage = message.usage;
+                Said::Start { model_id: message.model, usage: usage(&self.usage) }
+            }
+            Is::ContentBlockStart { content_block, .. } => block(content_block),
+            Is::ContentBlockDelta { delta, .. } => piece(delta),
+            Is::MessageDelta { delta, usage } => self.message_delta(delta.stop_reason, usage),
+            Is::MessageStop => Said::End,
+            Is::ContentBlockStop { .. } | Is::Ping | Is::Unknown => Said::Aside,
+            Is::Error { error } => return Err(Broken::Error { kind: error.kind, message: error.message }),
+        })
+    }
+
+    fn message_delta(&mut self, stop_reason: Option<String>, later: anthropic::Usage) -> Said {
+        self.usage.update(later);
+        let Some(word) = stop_reason else { return Said::Aside };
+        let (usage, unpriced) = (usage(&self.usage), is_unpriced(&self.usage));
+        Said::Stop { stop_reason: StopReason::parse(&word), usage, unpriced }
+    }
+}
+
+fn is_unknown(raw: &RawEvent) -> bool {
+    const KNOWN: [&str; 8] = [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+        "ping",
+        "error",
+    ];
+    let json = serde_json::from_str::<serde_json::Value>(&raw.data);
+    let named = json.as_ref().ok().map(|json| json["type"].as_str().unwrap_or(&raw.name));
+    named.is_some_and(|name| !KNOWN.contains(&name))
+}
+
+fn block(block: Block) -> Said {
+    match block {
+        Block::Text { text } if text.is_empty() => Said::Aside,
+        Block::Text { text } => Said::Text(text),
+        Block::ToolUse { name, .. } => Said::Content { bytes: name.len(), hides: false },
+        Block::Thinking { thinking } => Said::Content { bytes: thinking.len(), hides: true },
+        Block::RedactedThinking | Block::Unknown => Said::Content { bytes: 0, hides: true },
+    }
+}
+
+fn piece(delta: Delta) -> Said {
+    match delta {
+        Delta::TextDelta { text } if text.is_empty() => Said::Aside,
+        Delta::TextDelta { text } => Said::Text(text),
+        Delta::InputJsonDelta { partial_json } => Said::Content { bytes: partial_json.len(), hides: false },
+        Delta::ThinkingDelta { thinking } => Said::Content { bytes: thinking.len(), hides: true },
+        Delta::SignatureDelta | Delta::Unknown => Said::Content { bytes: 0, hides: true },
+    }
+}
+
+/// Tokens as they are counted here: the input's are all of them.
+fn usage(counted: &anthropic::Usage) -> Usage {
+    let written = counted.cache_creation_input_tokens.unwrap_or(0);
+    let an_hour = counted.cache_creation.map_or(0, |of| of.ephemeral_1h_input_tokens).min(written);
+    let read = counted.cache_read_input_tokens.unwrap_or(0);
+    Usage {
+        input_tokens: counted.input_tokens.unwrap_or(0).saturating_add(written).saturating_add(read),
+        output_tokens: counted.output_tokens.unwrap_or(0),
+        cache_write_5m_tokens: written - an_hour,
+        cache_write_1h_tokens: an_hour,
+        cache_read_tokens: read,
+    }
+}
+
+/// Whether a usage names what changes the price and what no table of prices covers.
+fn is_unpriced(counted: &anthropic::Usage) -> bool {
+    let is_other =
+        |value: &Option<String>, usual: &[&str]| value.as_deref().is_some_and(|value| !usual.contains(&value));
+    let tools = counted.server_tool_use.iter().flat_map(|tools| tools.values());
+    is_other(&counted.service_tier, &["standard"])
+        || is_other(&counted.inference_geo, &["global", "not_available"])
+        || is_other(&counted.speed, &["standard"])
+        || tools.into_iter().any(|count| count.as_u64() != Some(0))
+}

@@ -1,0 +1,77 @@
+//! What every door that spends has in common: the key under which a call is sent again, its deadline, and its start.
+
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+
+use axum::http::HeaderMap;
+use serde::Serialize;
+
+use super::error::ApiError;
+use crate::{
+    app::App,
+    call::{self, Caller, Request, Updates},
+};
+
+const TIMEOUT_DEFAULT_S: f64 = 600.0;
+const TIMEOUT_MAX_S: f64 = 86_400.0;
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Whether new calls are taken.
+pub(super) fn admitted(app: &App) -> Result<(), ApiError> {
+    if app.is_draining() { Err(ApiError::shutting_down()) } else { Ok(()) }
+}
+
+/// Starts a call, under its key where it has one.
+pub(super) fn start(app: &Arc<App>, caller: Caller, door: &str, key: Option<String>, mut request: Request) -> Updates {
+    request.claim = key.and_then(|key| call::claim(app, &caller.project, door, &key, &request));
+    call::start(app, caller, request)
+}
+
+/// The key under which the caller would send this call again.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&key.len()));
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        let message = format!("Idempotency-Key: takes 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters");
+        ApiError::invalid("Idempotency-Key", message)
+    })
+}
+
+/// The project that a request names in its headers, where its body has no place for that.
+pub(super) fn project_header(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let named = headers.get("x-project-id").map(|value| value.to_str().ok());
+    named
+        .map(|name| name.ok_or_else(|| ApiError::invalid("x-project-id", "x-project-id: takes visible ASCII")))
+        .transpose()
+}
+
+/// The deadline of a whole call.
+pub(super) fn timeout(seconds: Option<f64>) -> Result<Duration, ApiError> {
+    let seconds = above_zero("timeout", seconds.unwrap_or(TIMEOUT_DEFAULT_S), TIMEOUT_MAX_S)?;
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+pub(super) fn within<T: PartialOrd + Serialize>(
+    field: &str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<T, ApiError> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    let (least, most, value) = (number(range.start()), number(range.end()), number(&value));
+    Err(ApiError::invalid(field, format!("{field}: takes {least} to {most}; it was {value}")))
+}
+
+pub(super) fn above_zero(field: &str, value: f64, most: f64) -> Result<f64, ApiError> {
+    if value > 0.0 && value <= most {
+        return Ok(value);
+    }
+    let (most, value) = (number(&most), number(&value));
+    Err(ApiError::invalid(field, format!("{field}: takes a number above 0, at most {most}; it was {value}")))
+}
+
+/// A number for people: `1` and not `1.0`, `1e300` and not its three hundred digits.
+fn number(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("numbers serialize");
+    json.strip_suffix(".0").map_or_else(|| json.clone(), str::to_owned)
+}
