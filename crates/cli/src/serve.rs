@@ -123,12 +123,7 @@ async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
     match config.backend {
         BackendName::Local => embedded(config),
-        BackendName::Anthropic => {
-            let key = config.anthropic.api_key.clone().context(
-                "backend anthropic needs a key; set ANTHROPIC_API_KEY, or anthropic_api_key in the configuration file",
-            )?;
-            Ok(Arc::new(Anthropic::new(&config.anthropic, vec![key]).map_err(anyhow::Error::msg)?))
-        }
+        BackendName::Anthropic => Ok(Arc::new(Anthropic::new(&config.anthropic).map_err(anyhow::Error::msg)?)),
     }
 }
 

@@ -169,8 +169,11 @@ impl Answering {
     }
 
     fn simulated(config: &Config) -> Self {
-        let key = config.anthropic.api_key.clone().unwrap_or_else(|| KEY.to_owned().into());
-        let backend = Anthropic::new(&config.anthropic, vec![key]).expect("the simulator has a URL");
+        let mut anthropic = config.anthropic.clone();
+        if anthropic.api_keys.is_empty() {
+            anthropic.api_keys.push(KEY.to_owned().into());
+        }
+        let backend = Anthropic::new(&anthropic).expect("the simulator has a URL");
         Self { backend: Arc::new(backend), local: None }
     }
 }

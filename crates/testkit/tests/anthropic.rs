@@ -18,9 +18,13 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 fn backend(simulator: &Simulator) -> Anthropic {
-    let settings = Settings { anthropic_base_url: Some(simulator.base_url()), ..Settings::default() };
+    let settings = Settings {
+        anthropic_api_key: Some(KEY.to_owned().into()),
+        anthropic_base_url: Some(simulator.base_url()),
+        ..Settings::default()
+    };
     let config = Config::from_settings(&settings).expect("in range");
-    Anthropic::new(&config.anthropic, vec![KEY.to_owned().into()]).expect("a backend")
+    Anthropic::new(&config.anthropic).expect("a backend")
 }
 
 fn call(script: &Value, max_tokens: u32) -> Value {
@@ -132,6 +136,7 @@ async fn an_attempt_of_which_nothing_is_known_is_charged_at_its_worst_case() {
     let usage = used(&server, "default").await;
     assert!(usage.total_cost_nanos >= 1_000 * 10_000 && usage.total_cost_nanos > cost(&simulator), "{usage:?}");
     // A server of its own, as the key is left alone after so many failures.
+    drop(server);
     let server = TestServer::start_on(&simulator, Settings::default()).await;
     let mut late = call(&json!({"delay_ms": 5_000}), 1_000);
     late["timeout"] = json!(0.2);

@@ -6,8 +6,13 @@ use claude_code_api_wire::{ErrorCode, ErrorEnvelope, Health, HealthStatus, Servi
 use http::Method;
 use serde_json::{Value, json};
 
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 14] = [
     "/v1/complete",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/chat/completions",
+    "/v1/models",
+    "/v1/models/{id}",
     "/v1/usage",
     "/v1/projects",
     "/v1/projects/{id}",

@@ -198,6 +198,12 @@ pub struct LedgerEntry {
     pub cost_nanos: i64,
     /// Whether the backend said what was used; else it is an estimate, not below the truth.
     pub exact: bool,
+    /// Whether it was charged at the dearest known price, as what ran has none of its own.
+    #[serde(default)]
+    pub unpriced: bool,
+    /// Whether it was admitted without a bound, as a project without limits may be.
+    #[serde(default)]
+    pub unbounded: bool,
     /// How the attempt ended: `complete`, `failed`, `aborted` or `orphaned`.
     pub ended: String,
     /// Who settled it: `call`, `recovery` or `correction`.

@@ -62,8 +62,8 @@ pub struct Local {
 /// Settings of Claude over the Messages API.
 #[derive(Clone, Debug)]
 pub struct Anthropic {
-    /// The key, when one is set.
-    pub api_key: Option<SecretString>,
+    /// The keys, when any is set: the first is used for as long as it may be.
+    pub api_keys: Vec<SecretString>,
     /// Where the API is.
     pub base_url: String,
     /// What haiku means.
@@ -196,7 +196,8 @@ impl Layers<'_> {
             given.anthropic_api_key.clone(),
             file.anthropic_api_key.clone(),
         );
-        let backend_default = if api_key.is_some() { BackendName::Anthropic } else { BackendName::Local };
+        let api_keys = self.keys(api_key, given.anthropic_api_keys.clone(), file.anthropic_api_keys.clone());
+        let backend_default = if !api_keys.is_empty() { BackendName::Anthropic } else { BackendName::Local };
         let config = Config {
             listen,
             data_dir: self.pick("data_dir", given.data_dir.clone(), file.data_dir.clone(), data_dir_default),
@@ -209,7 +210,7 @@ impl Layers<'_> {
             backend: self.pick("backend", given.backend, file.backend, || backend_default),
             limits: self.limits(given, file)?,
             anthropic: Anthropic {
-                api_key,
+                api_keys,
                 base_url: self.base_url(given.anthropic_base_url.clone(), file.anthropic_base_url.clone()),
                 model_haiku: self.model(
                     "model_haiku",
@@ -285,6 +286,20 @@ impl Layers<'_> {
     ) -> Result<Duration, ConfigError> {
         let seconds = self.pick(name, given, file, || default);
         self.checked(name, duration(seconds))
+    }
+
+    /// One key, and others that take over from it.
+    fn keys(
+        &mut self,
+        first: Option<SecretString>,
+        given: Option<Vec<SecretString>>,
+        file: Option<Vec<SecretString>>,
+    ) -> Vec<SecretString> {
+        let others = self.pick("anthropic_api_keys", given, file, Vec::new);
+        if let Some(told) = self.in_force.last_mut() {
+            told.value = format!("{} key(s) besides", others.len());
+        }
+        first.into_iter().chain(others).collect()
     }
 
     fn prices(&mut self, given: &Settings, file: &Settings) -> Result<PriceTable, ConfigError> {

@@ -62,6 +62,9 @@ pub struct Settings {
     /// The key of the Messages API; also read from `ANTHROPIC_API_KEY`. There is no flag, as others would see it
     #[arg(skip)]
     pub anthropic_api_key: Option<SecretString>,
+    /// More keys of the Messages API, which take over while the one before them may not be used; in the file only
+    #[arg(skip)]
+    pub anthropic_api_keys: Option<Vec<SecretString>>,
     /// Where the Messages API is; also read from `ANTHROPIC_BASE_URL` [default: `https://api.anthropic.com`]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_ANTHROPIC_BASE_URL", value_name = "URL")]
     pub anthropic_base_url: Option<String>,

@@ -110,6 +110,8 @@ fn shown(entry: &Entry) -> LedgerEntry {
         output_tokens: entry.spent.usage.output_tokens,
         cost_nanos: entry.spent.cost.0,
         exact: entry.spent.exact,
+        unpriced: entry.spent.unpriced,
+        unbounded: !entry.bounded,
         ended: entry.spent.ended.as_str().to_owned(),
         settled_by: entry.settled_by.as_str().to_owned(),
         settled_at: entry.settled_at.rfc3339(),

@@ -271,6 +271,7 @@ impl Books {
             input_tokens: dearest.input_tokens.min(held.tokens),
             reserved_at: self.now,
             claim: reserve.claim.as_ref().map(|claim| claim.scope),
+            bounded: reserve.is_bounded,
         };
         self.changes.opened.push(reservation.clone());
         self.reservations.insert(reservation.id, reservation);
@@ -320,7 +321,7 @@ impl Books {
 
     fn close(&mut self, reservation: Reservation, spent: Option<Spent>, settled_by: SettledBy) -> Amount {
         let amount = spent.as_ref().map_or(Amount::ZERO, Spent::amount);
-        let overrun = amount.above(reservation.held);
+        let overrun = if reservation.bounded { amount.above(reservation.held) } else { Amount::ZERO };
         let account = self.account(&reservation.project);
         account.calls -= 1;
         account.change(reservation.day, |counter| {
@@ -340,6 +341,7 @@ impl Books {
                 reserved_at: reservation.reserved_at,
                 settled_at: self.now,
                 settled_by,
+                bounded: reservation.bounded,
             });
         }
         overrun
@@ -372,7 +374,7 @@ impl Books {
         });
         self.count(&entry.project, entry.day, &entry.spent, -1);
         self.count(&entry.project, entry.day, &spent, 1);
-        entry.overrun = amount.above(charged);
+        entry.overrun = if entry.bounded { amount.above(charged) } else { Amount::ZERO };
         entry.spent = spent;
         entry.settled_by = SettledBy::Correction;
         entry.settled_at = self.now;

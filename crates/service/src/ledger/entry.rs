@@ -32,6 +32,8 @@ pub struct Reservation {
     pub reserved_at: Moment,
     /// The idempotency key that it stands under.
     pub claim: Option<ClaimScope>,
+    /// Whether what is held bounds the call.
+    pub bounded: bool,
 }
 
 /// What an attempt came to.
@@ -84,6 +86,8 @@ pub struct Entry {
     pub settled_at: Moment,
     /// Whether it was settled in the place of a process that had died, or once more after that, with the truth.
     pub settled_by: SettledBy,
+    /// Whether what was held bounded the call: else it was made without a limit, and there was no bound to pass.
+    pub bounded: bool,
 }
 
 /// Who settled an entry.

@@ -9,7 +9,7 @@ use futures_core::future::BoxFuture;
 use reqwest::{RequestBuilder, Response, Url, header::CONTENT_TYPE};
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::{Answering, Asked, Backend, Failure, Offer, Prompt, Reason, Spend};
@@ -52,8 +52,14 @@ impl Anthropic {
     /// Does not call out: a wrong key shows at the first call.
     ///
     /// # Errors
-    /// A base URL that is none, or a system without certificates, in words.
-    pub fn new(settings: &config::Anthropic, keys: Vec<SecretString>) -> Result<Self, String> {
+    /// No key, a base URL that is none, or a system without certificates, in words.
+    pub fn new(settings: &config::Anthropic) -> Result<Self, String> {
+        if settings.api_keys.is_empty() {
+            return Err(
+                "backend anthropic needs a key; set ANTHROPIC_API_KEY, or anthropic_api_key in the configuration file"
+                    .to_owned(),
+            );
+        }
         let base = settings.base_url.trim_end_matches('/');
         let messages = format!("{base}/v1/messages");
         let messages = Url::parse(&messages).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -61,7 +67,13 @@ impl Anthropic {
             .ok_or_else(|| format!("anthropic_base_url takes an http or https URL; it was {:?}", settings.base_url))?;
         let http = http_client(&messages).map_err(|error| format!("backend anthropic cannot be used: {error}"))?;
         let count_tokens = Url::parse(&format!("{messages}/count_tokens")).expect("a URL with a longer path");
-        Ok(Self { http, messages, count_tokens, keys: Keys::new(keys), settings: settings.clone() })
+        Ok(Self {
+            http,
+            messages,
+            count_tokens,
+            keys: Keys::new(settings.api_keys.clone()),
+            settings: settings.clone(),
+        })
     }
 
     fn model_of(&self, tier: Tier) -> &str {

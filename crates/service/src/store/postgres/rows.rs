@@ -40,11 +40,11 @@ const CREATE_PROJECTS: &str =
      $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[]) on conflict (id) do nothing";
 const OPEN: &str =
     "insert into reservation select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[],
-     $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bytea[])";
+     $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bytea[], $12::bool[])";
 const CLOSE: &str = "delete from reservation where id = any($1)";
 const PUT_ENTRIES: &str = "insert into entry select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[],
      $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bool[],
-     $15::bool[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[])
+     $15::bool[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::bool[])
      on conflict (id) do update set model = excluded.model, model_id = excluded.model_id, backend = excluded.backend,
      input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,
      cache_write_5m_tokens = excluded.cache_write_5m_tokens, cache_write_1h_tokens = excluded.cache_write_1h_tokens,
@@ -140,6 +140,7 @@ async fn open(db: &Connection, rows: &[Reservation]) -> Result<(), Error> {
             column!(rows, row => row.input_tokens),
             column!(rows, row => row.reserved_at.0),
             column!(rows, row => row.claim.as_ref().map(|scope| &scope.as_bytes()[..])),
+            column!(rows, row => row.bounded),
         ],
     )
     .await?;
@@ -182,6 +183,7 @@ async fn put_entries(db: &Connection, rows: Vec<&Entry>) -> Result<(), Error> {
             column!(rows, row => row.reserved_at.0),
             column!(rows, row => row.settled_at.0),
             column!(rows, row => row.settled_by.as_str()),
+            column!(rows, row => row.bounded),
         ],
     )
     .await?;
@@ -332,6 +334,7 @@ pub(super) fn reservation(row: &Row) -> Reservation {
         input_tokens: row.get(8),
         reserved_at: Moment(row.get(9)),
         claim: row.get::<_, Option<&[u8]>>(10).map(scope),
+        bounded: row.get(11),
     }
 }
 
@@ -362,6 +365,7 @@ pub(super) fn entry(row: &Row) -> Entry {
         reserved_at: Moment(row.get(18)),
         settled_at: Moment(row.get(19)),
         settled_by: known(SettledBy::parse(row.get(20)), "a settler"),
+        bounded: row.get(21),
     }
 }
 

@@ -52,7 +52,8 @@ impl Clock {
 }
 
 /// What turns each version of the schema into the next one; the first makes it. A file knows how many it has seen.
-const MIGRATIONS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
 
 /// How long to wait for a process that is about to end, or that is just starting another program.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);

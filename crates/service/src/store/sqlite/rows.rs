@@ -123,6 +123,7 @@ fn read_reservation(row: &Row<'_>) -> Result<Reservation> {
         input_tokens: row.get(8)?,
         reserved_at: Moment(row.get(9)?),
         claim: row.get::<_, Option<[u8; 32]>>(10)?.map(ClaimScope::from_bytes),
+        bounded: row.get(11)?,
     })
 }
 
@@ -158,6 +159,7 @@ pub(super) fn read_entry(row: &Row<'_>) -> Result<Entry> {
         reserved_at: Moment(row.get(18)?),
         settled_at: Moment(row.get(19)?),
         settled_by: SettledBy::parse(row.get_ref(20)?.as_str()?).ok_or_else(|| malformed(20, "settler"))?,
+        bounded: row.get(21)?,
     })
 }
 
@@ -188,7 +190,7 @@ pub(super) fn save(db: &Connection, changes: &Changes) -> Result<()> {
 }
 
 fn insert_reservation(db: &Connection, reservation: &Reservation) -> Result<()> {
-    let sql = "insert into reservation values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let sql = "insert into reservation values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     db.prepare_cached(sql)?.execute(params![
         reservation.id.as_bytes(),
         reservation.call.as_bytes(),
@@ -201,13 +203,15 @@ fn insert_reservation(db: &Connection, reservation: &Reservation) -> Result<()> 
         reservation.input_tokens,
         reservation.reserved_at.0,
         reservation.claim.as_ref().map(ClaimScope::as_bytes),
+        reservation.bounded,
     ])?;
     Ok(())
 }
 
 fn write_entry(db: &Connection, entry: &Entry) -> Result<()> {
     let sql = "insert or replace into entry
-               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
+               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+                       ?22)";
     let Spent { model, model_id, backend, usage, cost, exact, unpriced, ended } = &entry.spent;
     let count = u64::cast_signed;
     db.prepare_cached(sql)?.execute(params![
@@ -232,6 +236,7 @@ fn write_entry(db: &Connection, entry: &Entry) -> Result<()> {
         entry.reserved_at.0,
         entry.settled_at.0,
         entry.settled_by.as_str(),
+        entry.bounded,
     ])?;
     Ok(())
 }
