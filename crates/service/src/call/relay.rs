@@ -44,13 +44,18 @@ pub(super) struct Seen {
     pub(super) hides: bool,
     pub(super) usage: Usage,
     /// The backend said that `usage` is final.
-    pub(super) usage_is_final: bool,
-    /// The answer names what no price covers.
-    pub(super) unpriced: bool,
+    pub(super) last_word: Option<LastWord>,
     /// What the attempt had cost, where it failed.
     pub(super) spend: Option<Spend>,
     /// The events that end the answer, held back until it is settled.
     pub(super) closing: Vec<RawEvent>,
+}
+
+/// The end of an answer.
+#[derive(Clone, Copy)]
+pub(super) struct LastWord {
+    /// It names what no price covers.
+    pub(super) unpriced: bool,
 }
 
 /// A target that was asked.
@@ -196,7 +201,7 @@ impl Seen {
                 self.hides |= hides;
             }
             Said::Stop { usage, unpriced, .. } => {
-                (self.usage, self.usage_is_final, self.unpriced) = (*usage, true, *unpriced);
+                (self.usage, self.last_word) = (*usage, Some(LastWord { unpriced: *unpriced }));
             }
             Said::Aside | Said::End => {}
         }

@@ -197,7 +197,7 @@ impl Layers<'_> {
             file.anthropic_api_key.clone(),
         );
         let api_keys = self.keys(api_key, given.anthropic_api_keys.clone(), file.anthropic_api_keys.clone());
-        let backend_default = if !api_keys.is_empty() { BackendName::Anthropic } else { BackendName::Local };
+        let backend_default = if api_keys.is_empty() { BackendName::Local } else { BackendName::Anthropic };
         let config = Config {
             listen,
             data_dir: self.pick("data_dir", given.data_dir.clone(), file.data_dir.clone(), data_dir_default),

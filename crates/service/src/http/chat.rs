@@ -119,12 +119,12 @@ impl Dialect for Chunks {
 
     fn event(&mut self, event: &Event) -> String {
         let chunks = self.writer.as_mut().map(|writer| writer.event(&event.raw.name, &event.raw.data));
-        written(chunks.unwrap_or_default())
+        written(&chunks.unwrap_or_default())
     }
 
     fn finished(&mut self, _: &Updates, answer: &Answer) -> String {
         let chunks = self.writer.as_mut().map(|writer| writer.finish(answer.stop_reason.as_str(), &bill(answer)));
-        written(chunks.unwrap_or_default()) + &sse::data("[DONE]")
+        written(&chunks.unwrap_or_default()) + &sse::data("[DONE]")
     }
 
     fn failed(&mut self, error: ApiError) -> String {
@@ -136,6 +136,6 @@ impl Dialect for Chunks {
     }
 }
 
-fn written(chunks: Vec<String>) -> String {
+fn written(chunks: &[String]) -> String {
     chunks.iter().map(|chunk| sse::data(chunk)).collect()
 }

@@ -131,12 +131,10 @@ fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
     fields.set("messages", &messages);
     // The API refuses an empty one.
     let system = body.system.filter(|system| !system.trim().is_empty());
-    system.iter().for_each(|system| fields.set("system", system));
-    temperature.iter().for_each(|value| fields.set("temperature", value));
-    top_p.iter().for_each(|value| fields.set("top_p", value));
-    if !stop_sequences.is_empty() {
-        fields.set("stop_sequences", &stop_sequences);
-    }
+    fields.set_some("system", system.as_ref());
+    fields.set_some("temperature", temperature.as_ref());
+    fields.set_some("top_p", top_p.as_ref());
+    fields.set_some("stop_sequences", Some(&stop_sequences).filter(|texts| !texts.is_empty()));
     Ok(Request {
         model: ModelChoice::from(body.model.as_deref().unwrap_or("auto")),
         asked: Arc::new(Asked { fields, seed: body.seed, ..Asked::default() }),

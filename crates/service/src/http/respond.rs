@@ -104,16 +104,17 @@ impl<D: Dialect> EventStream<D> {
     async fn next_bytes(&mut self) -> Option<Bytes> {
         let mut text = String::new();
         while text.is_empty() && !self.ended {
-            let update = match self.first.take() {
-                Some(update) => update,
-                None => tokio::select! {
+            let update = if let Some(update) = self.first.take() {
+                update
+            } else {
+                tokio::select! {
                     biased;
                     update = self.updates.next() => update,
                     _ = self.heartbeat.tick() => {
                         text = self.dialect.heartbeat();
                         continue;
                     }
-                },
+                }
             };
             text = self.frame(update);
             while !self.ended

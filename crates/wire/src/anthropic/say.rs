@@ -118,7 +118,9 @@ mod tests {
             "usage": {"input_tokens": 3, "output_tokens": 9, "server_tool_use": null}});
         let Value::Object(message) = message else { unreachable!("an object") };
         let mut collector = Collector::default();
-        whole(&message).iter().for_each(|event| collector.event(&event.data));
+        for event in whole(&message) {
+            collector.event(&event.data);
+        }
         let again = collector.message();
         assert_eq!(again, message);
         let names = |message: &Message| serde_json::to_string(&message["content"]).expect("serializes");

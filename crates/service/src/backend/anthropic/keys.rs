@@ -21,19 +21,20 @@ const LIMITED_REST_MAX: Duration = Duration::from_mins(5);
 /// The keys, never none.
 pub(super) struct Keys(Vec<Key>);
 
+#[derive(Debug)]
 pub(super) struct Key {
     pub(super) secret: SecretString,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     rests: Option<Rest>,
     /// In a row.
     failures: u32,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Rest {
     until: Instant,
     why: Why,
@@ -158,11 +159,11 @@ mod tests {
     }
 
     fn is(keys: &Keys, place: usize, now: Instant) -> bool {
-        keys.pick(now).is_ok_and(|key| std::ptr::eq(key, &keys.0[place]))
+        keys.pick(now).is_ok_and(|key| std::ptr::eq(key, &raw const keys.0[place]))
     }
 
     fn rests(keys: &Keys, now: Instant) -> NoneReady {
-        keys.pick(now).err().expect("every key rests")
+        keys.pick(now).expect_err("every key rests")
     }
 
     #[test]
@@ -182,16 +183,16 @@ mod tests {
     fn a_key_that_fails_again_and_again_is_asked_by_one_call_alone_after_a_while() {
         let (keys, now) = (keys(1), Instant::now());
         for _ in 0..FAILURES_MAX {
-            keys.pick(now).ok().expect("not yet").report(&Outcome::Failed, now);
+            keys.pick(now).expect("not yet").report(&Outcome::Failed, now);
         }
         assert_eq!(rests(&keys, now).why, Why::Failing);
         let now = now + REST;
-        let probe = keys.pick(now).ok().expect("one may");
+        let probe = keys.pick(now).expect("one may");
         rests(&keys, now);
         probe.report(&Outcome::Failed, now);
         rests(&keys, now + REST);
         let now = now + 2 * REST;
-        keys.pick(now).ok().expect("one may").report(&Outcome::Good, now);
+        keys.pick(now).expect("one may").report(&Outcome::Good, now);
         assert!(is(&keys, 0, now) && is(&keys, 0, now));
     }
 }

@@ -149,7 +149,9 @@ trait Part {
 
 impl<T: Part> Part for Vec<T> {
     fn add_to(&self, found: &mut Found) {
-        self.iter().for_each(|part| part.add_to(found));
+        for part in self {
+            part.add_to(found);
+        }
     }
 }
 
@@ -267,14 +269,16 @@ impl Part for Block {
         found.tokens += PART_TOKENS;
         match self {
             Self::Text { cache_control, .. } | Self::ToolUse { cache_control, .. } => {
-                found.cache(cache_control.as_ref())
+                found.cache(cache_control.as_ref());
             }
             Self::Image { source, cache_control } | Self::Document { source, cache_control, .. } => {
                 source.add_to(found);
                 found.cache(cache_control.as_ref());
             }
             Self::ToolResult { content, cache_control, .. } => {
-                content.iter().for_each(|content| content.add_to(found));
+                if let Some(content) = content {
+                    content.add_to(found);
+                }
                 found.cache(cache_control.as_ref());
             }
             Self::Thinking { .. } | Self::RedactedThinking { .. } => {}
