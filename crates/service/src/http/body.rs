@@ -17,8 +17,11 @@ use super::error::ApiError;
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How much of a body that is too large is read and thrown away, so that its sender comes to read the answer.
-const DISCARD_BYTES_MAX: usize = 64 << 20;
+const DISCARD_BYTES_MAX: usize = 256 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How deep objects and arrays may be nested: no request of any dialect comes near.
+const DEPTH_MAX: usize = 100;
 
 /// The body of `request` as JSON.
 pub(super) async fn json<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, ApiError> {
@@ -81,6 +84,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         // Derived types would take an array for their fields in order.
         return Err(ApiError::invalid("body", "body: is a JSON array; it takes an object"));
     }
+    if depth(bytes) > DEPTH_MAX {
+        return Err(ApiError::invalid("body", format!("body: is nested deeper than {DEPTH_MAX} levels")));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -88,6 +94,33 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     })?;
     json.end().map_err(|error| described(".", &error))?;
     Ok(value)
+}
+
+/// How deep objects and arrays are nested in each other, at most. What passes through unread is not to be a trap for whoever
+/// reads it.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => skip_text(&mut bytes),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+fn skip_text(bytes: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => drop(bytes.next()),
+            _ => {}
+        }
+    }
 }
 
 fn described(path: &str, error: &serde_json::Error) -> ApiError {
@@ -109,4 +142,25 @@ fn unknown_field(error: &serde_json::Error) -> Option<String> {
     let text = error.to_string();
     let (name, _) = text.strip_prefix("unknown field `")?.split_once('`')?;
     Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_texts_nests_nothing() {
+        let cases = [
+            ("", 0),
+            ("1", 0),
+            ("{}", 1),
+            (r#"{"a":[[],{"b":[]}],"c":"[[[["}"#, 4),
+            (r#"["\"[[", "\\", []]"#, 2),
+            (r#"["[[[["#, 1),
+            ("]]][", 1),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(depth(json.as_bytes()), expected, "{json}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::{
 use axum::{
     Extension, Json,
     extract::{Request as HttpRequest, State},
+    http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use claude_code_api_wire::{
@@ -61,7 +62,7 @@ pub(super) async fn completions(
     let project = project.as_deref().map_or_else(|| spend::project_header(&headers), |named| Ok(Some(named)))?;
     let caller = caller.acting_for(&app, project)?;
     let (stream, include_usage) = (decoded.stream, decoded.include_usage);
-    let mut updates = spend::start(&app, caller, "chat", key, asked(decoded)?);
+    let mut updates = spend::start(&app, caller, "chat", key, asked(decoded, &headers)?);
     if stream {
         return respond::events(updates, Chunks { id, include_usage, writer: None }, None).await;
     }
@@ -75,14 +76,18 @@ pub(super) async fn completions(
     Ok((passed_on, Json(completion)).into_response())
 }
 
-fn asked(decoded: Decoded) -> Result<Request, ApiError> {
-    let Decoded { model, max_tokens, timeout, seed, body, .. } = decoded;
+fn asked(decoded: Decoded, headers: &HeaderMap) -> Result<Request, ApiError> {
+    let Decoded { model, max_tokens, timeout, stream, seed, body, .. } = decoded;
+    let timeout = match timeout {
+        Some(seconds) => spend::timeout(Some(seconds))?,
+        None => spend::sdk_timeout(headers, stream),
+    };
     Ok(Request {
         model: ModelChoice::from(model.as_deref().unwrap_or("auto")),
         asked: Arc::new(Asked { fields: body.into(), seed, ..Asked::default() }),
         max_tokens: max_tokens.map(|count| spend::within("max_tokens", count, 1..=1_000_000)).transpose()?,
         nanos_max: None,
-        timeout: spend::timeout(timeout)?,
+        timeout,
         claim: None,
     })
 }

@@ -67,7 +67,7 @@ pub(super) async fn messages(
         asked: Arc::new(asked(fields, &headers)?),
         max_tokens: Some(max_tokens),
         nanos_max: None,
-        timeout: spend::timeout(None)?,
+        timeout: spend::sdk_timeout(&headers, stream),
         claim: None,
     };
     let mut updates = spend::start(&app, caller, "messages", key, request);

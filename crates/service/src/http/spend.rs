@@ -12,6 +12,7 @@ use crate::{
 };
 
 const TIMEOUT_DEFAULT_S: f64 = 600.0;
+const SDK_TIMEOUT_DEFAULT_S: f64 = 3_600.0;
 const TIMEOUT_MAX_S: f64 = 86_400.0;
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
@@ -48,6 +49,15 @@ pub(super) fn project_header(headers: &HeaderMap) -> Result<Option<&str>, ApiErr
 pub(super) fn timeout(seconds: Option<f64>) -> Result<Duration, ApiError> {
     let seconds = above_zero("timeout", seconds.unwrap_or(TIMEOUT_DEFAULT_S), TIMEOUT_MAX_S)?;
     Ok(Duration::from_secs_f64(seconds))
+}
+
+/// The deadline of a call in a dialect that has no field for one. SDKs say how long they wait for a whole answer; of a stream that
+/// is the wait for its next event, and it may be long.
+pub(super) fn sdk_timeout(headers: &HeaderMap, stream: bool) -> Duration {
+    let said = headers.get("x-stainless-timeout").filter(|_| !stream);
+    let said = said.and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
+    let said = said.filter(|seconds| *seconds > 0.0 && *seconds <= TIMEOUT_MAX_S);
+    Duration::from_secs_f64(said.unwrap_or(SDK_TIMEOUT_DEFAULT_S))
 }
 
 pub(super) fn within<T: PartialOrd + Serialize>(
