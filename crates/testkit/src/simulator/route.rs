@@ -15,6 +15,9 @@ use super::{
 /// The longest body that the API takes.
 const BODY_BYTES_MAX: usize = 32 << 20;
 
+/// The versions of the API: the official SDKs send the newer one since their major versions of 2026.
+const VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
+
 const MODELS: [&str; 3] = ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"];
 
 #[expect(clippy::disallowed_methods, reason = "connections end with the simulator's runtime")]
@@ -68,7 +71,7 @@ fn refused(request: &Request, connection: &Connection, books: &Books) -> Option<
     if let "-401" | "-429" | "-500" | "-529" = kind {
         return Some(refused_for_its_key(kind[1..].parse().expect("a number"), request, connection, books));
     }
-    if request.header("anthropic-version") != "2023-06-01" {
+    if !VERSIONS.contains(&request.header("anthropic-version")) {
         return Some(refuse::refusal(connection, 400, "anthropic-version: not known"));
     }
     (request.body.len() > BODY_BYTES_MAX).then(|| refuse::refusal(connection, 413, "longer than 32 MB"))
