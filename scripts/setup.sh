@@ -26,6 +26,8 @@ python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
 
 if [ "${1:-}" = tests ]; then
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+  command -v node >/dev/null || missing+=(nodejs)
+  command -v npm >/dev/null || missing+=(npm)
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then

@@ -33,6 +33,7 @@ run "Format" cargo fmt --all --check
 run "Lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 run "Rust tests" rust_tests
 run "Python tests" python_tests
+run "Official SDKs and Claude Code" scripts/sdk.sh
 run "Demo" scripts/demo.sh
 
 printf '\nWhere the time went:\n'
