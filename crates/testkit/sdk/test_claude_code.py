@@ -1,15 +1,18 @@
 """The Claude Code CLI, as npm has it, with the service as its API: as it comes, and so under the limit that every project has."""
 
+import contextlib
 import json
+import os
+import pty
 import struct
 import subprocess
 import zlib
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import pytest
 
-from conftest import TARGET, Service, Simulator, environment, running
+from conftest import TARGET, Service, Simulator, environment, running, until
 
 CLAUDE = TARGET / "sdk" / "node_modules" / ".bin" / "claude"
 MODEL = "claude-sonnet-5-5"
@@ -68,6 +71,34 @@ class Claude:
             process.stdout.read()
             assert process.wait(30) == 0
         return lines
+
+
+    @contextlib.contextmanager
+    def at_a_terminal(self) -> Iterator[Tuple[Callable[[bytes], int], Callable[[], bytes]]]:
+        """As people use it: what types, and what gives all that was shown. What it asks at its first start is answered."""
+        trusted = {str(self.folder): {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}}
+        keys = {"approved": [KEY[-20:]], "rejected": []}
+        known = {"hasCompletedOnboarding": True, "theme": "dark", "customApiKeyResponses": keys, "projects": trusted}
+        (self.folder.parent / ".claude.json").write_text(json.dumps(known))
+        ours, its = pty.openpty()
+        os.set_blocking(ours, False)
+        screen = bytearray()
+
+        def shown() -> bytes:
+            with contextlib.suppress(BlockingIOError, OSError):
+                screen.extend(os.read(ours, 1 << 16))
+            return bytes(screen)
+
+        env = {**self.environment, "TERM": "xterm"}
+        command = [str(CLAUDE), "--model", MODEL]
+        with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, cwd=self.folder, env=env, start_new_session=True) as process:
+            try:
+                yield lambda text: os.write(ours, text), shown
+            finally:
+                process.kill()
+                process.wait()
+                os.close(its)
+                os.close(ours)
 
 
 @pytest.fixture
@@ -220,6 +251,25 @@ def test_nothing_of_a_compaction_is_refused_under_a_limit(fresh, tmp_path, proje
     claude = Claude(fresh, tmp_path, project)
     claude.says("Remember the crab " * 50)
     claude.says("/compact", "--continue")
+    assert set(fresh.answered()) == {200}
+
+
+def answers_at_a_terminal(claude: Claude) -> None:
+    with claude.at_a_terminal() as (typed, shown):
+        until(lambda: b"shift+tab" in shown(), "it is ready")
+        typed(b"Remember the crab")
+        until(lambda: b"crab" in shown(), "it echoes")
+        typed(b"\r")
+        until(lambda: b"word" in shown(), "the answer is shown")
+
+
+def test_it_answers_at_a_terminal(claude, asked):
+    answers_at_a_terminal(claude)
+    assert "Remember the crab" in json.dumps(asked()[0]["messages"])
+
+
+def test_nothing_of_what_it_sends_from_a_terminal_is_refused_under_a_limit(fresh, tmp_path, project):
+    answers_at_a_terminal(Claude(fresh, tmp_path, project))
     assert set(fresh.answered()) == {200}
 
 
