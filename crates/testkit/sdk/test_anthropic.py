@@ -328,6 +328,13 @@ async def test_a_wrong_key_is_refused(sdk, locked, simulator):
     assert len(simulator.requests()) == before
 
 
+async def test_what_the_service_does_not_have_is_told_in_the_same_words(sdk):
+    for act in (lambda client: client.messages.batches.retrieve("msgbatch_1"), lambda client: client.beta.files.list()):
+        with pytest.raises(anthropic.NotFoundError) as raised:
+            await done(act(sdk()))
+        assert raised.value.body["error"].get("type") == "not_found_error" and raised.value.request_id
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_a_budget_that_is_used_up_is_told_once(sdk, service, simulator, project, stream):
     service.manage("project", "set", project, "--tokens-per-day", "10")
