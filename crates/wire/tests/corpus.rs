@@ -1,5 +1,5 @@
-//! The inputs that fuzzing has kept, and some to begin with: what must hold of any bytes holds of these. `cargo fuzz run sse` and
-//! `cargo fuzz run bodies`, in `crates/wire`, look for more.
+//! What must hold of any bytes holds of these: inputs that fuzzing begins with, and what it has found wrong. `make fuzz` looks for
+//! more.
 
 use std::{fs, path::Path};
 
@@ -7,10 +7,10 @@ use std::{fs, path::Path};
 #[expect(unreachable_pub, reason = "the fuzz targets reach it")]
 mod fuzz;
 
-fn run(corpus: &str, check: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(corpus);
+fn run(seeds: &str, check: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(seeds);
     let mut count = 0;
-    for entry in fs::read_dir(folder).expect("a corpus") {
+    for entry in fs::read_dir(folder).expect("seeds") {
         let path = entry.expect("a file").path();
         println!("{}", path.display());
         check(&fs::read(path).expect("its bytes"));

@@ -81,7 +81,10 @@ fn shown(headers: &HeaderMap) -> Result<&str, ApiError> {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    let key = bearer.or_else(|| headers.get("x-api-key").map(|value| value.to_str().ok()));
+    // As the API does: where both are there, `x-api-key` counts, if it is one of ours at all.
+    let own = headers.get("x-api-key").map(|value| value.to_str().ok());
+    let is_ours = |key: &Option<Option<&str>>| key.flatten().is_some_and(Key::is_well_formed);
+    let key = [own, bearer].into_iter().find(is_ours).unwrap_or(own.or(bearer));
     match key {
         Some(Some(key)) if Key::is_well_formed(key) => Ok(key),
         Some(_) => Err(ApiError::unauthenticated(

@@ -17,16 +17,20 @@ pub(super) enum Envelope {
 }
 
 impl Envelope {
-    /// The one that goes with the endpoint.
+    /// The one that goes with the endpoint; with the caller's SDK where there is no such endpoint.
     pub(super) fn of(request: &Request) -> Self {
-        let path = request.uri().path();
-        let of_models = path == "/v1/models" || path.starts_with("/v1/models/");
-        match path {
-            "/v1/messages" | "/v1/messages/count_tokens" => Self::Anthropic,
-            "/v1/chat/completions" => Self::OpenAi,
-            _ if of_models && request.headers().contains_key("anthropic-version") => Self::Anthropic,
-            _ if of_models => Self::OpenAi,
-            _ => Self::Native,
+        /// Who calls these speaks the native dialect, whatever headers come along.
+        const NATIVE: [&str; 5] = ["/v1/complete", "/v1/usage", "/v1/projects", "/v1/keys", "/health"];
+        let (path, headers) = (request.uri().path(), request.headers());
+        let is_of = |known: &str| path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if NATIVE.into_iter().any(is_of) {
+            Self::Native
+        } else if is_of("/v1/messages") || headers.contains_key("anthropic-version") {
+            Self::Anthropic
+        } else if is_of("/v1/chat") || is_of("/v1/models") || headers.contains_key("x-stainless-lang") {
+            Self::OpenAi
+        } else {
+            Self::Native
         }
     }
 

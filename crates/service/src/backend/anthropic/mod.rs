@@ -133,7 +133,8 @@ fn none_ready(NoneReady { wait, why }: NoneReady) -> Failure {
         Why::Limited => Reason::RateLimited { retry_after: wait, headers: Box::default() },
         Why::Overloaded | Why::Failing => Reason::Overloaded { retry_after: wait },
         Why::Denied => Reason::Broken {
-            message: "takes none of the keys that are configured; look at the log, and at ANTHROPIC_API_KEY".into(),
+            message: "refuses every key that is configured here (HTTP 401, 402 or 403); whoever runs this service has to see to it"
+                .into(),
             retryable: false,
         },
     };

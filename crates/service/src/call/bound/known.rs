@@ -32,7 +32,8 @@ const OWN_TOOL_TOKENS: usize = 1_024;
 /// Fields of which the bytes count.
 const COUNTED: [&str; 6] = ["messages", "system", "tools", "tool_choice", "output_config", "output_format"];
 /// Fields that add nothing to the input.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
+    "diagnostics",
     "model",
     "max_tokens",
     "stream",
@@ -44,22 +45,32 @@ const FREE: [&str; 10] = [
     "thinking",
     "service_tier",
 ];
-/// Betas that add nothing to the input, by the beginning of their names.
-const FREE_BETAS: [&str; 14] = [
-    "claude-code-",
-    "interleaved-thinking-",
-    "fine-grained-tool-streaming-",
-    "token-efficient-tools-",
-    "output-128k-",
-    "prompt-caching-",
-    "extended-cache-ttl-",
-    "structured-outputs-",
-    "effort-",
-    "context-management-",
+/// Betas that add nothing to the input beyond what is written in the request, by the beginning of their names.
+const FREE_BETAS: [&str; 24] = [
     "adaptive-thinking-",
-    "redact-thinking-",
-    "prompt-caching-scope-",
     "advanced-tool-use-",
+    "cache-diagnosis-",
+    "claude-code-",
+    "context-1m-",
+    "context-management-",
+    "effort-",
+    "extended-cache-ttl-",
+    "fallback-credit-",
+    "fine-grained-tool-streaming-",
+    "interleaved-thinking-",
+    "mid-conversation-tool-changes-",
+    "oauth-",
+    "output-128k-",
+    "per-turn-control-",
+    "prompt-caching-",
+    "redact-thinking-",
+    "structured-outputs-",
+    "task-budgets-",
+    "thinking-binding-controls-",
+    "thinking-display-updates-",
+    "thinking-token-count-",
+    "token-efficient-tools-",
+    "tool-provenance-",
 ];
 
 pub(super) fn bound(asked: &Asked) -> Bound {
@@ -78,7 +89,10 @@ pub(super) fn bound(asked: &Asked) -> Bound {
         let what = format!("the beta {:?} is not known here", shown(beta));
         found.unknown.get_or_insert(Unknown { field: "anthropic-beta".to_owned(), what });
     }
-    let tokens = bytes.saturating_sub(found.bytes_of_files) + found.tokens + CONVERSATION_TOKENS;
+    let tools = asked.fields.get("tools").map_or(0, |tools| tools.get().len());
+    let referred_to = found.tool_references.saturating_mul(tools);
+    let tokens =
+        (bytes.saturating_sub(found.bytes_of_files) + found.tokens + CONVERSATION_TOKENS).saturating_add(referred_to);
     Bound { tokens: i64::try_from(tokens).unwrap_or(i64::MAX), cache: found.cache, unknown: found.unknown }
 }
 
@@ -89,6 +103,8 @@ struct Found {
     tokens: usize,
     /// Of images and documents, which count by what they show.
     bytes_of_files: usize,
+    /// Each puts the definition of a tool into the conversation.
+    tool_references: usize,
     cache: CacheWrite,
     unknown: Option<Unknown>,
 }
@@ -97,6 +113,7 @@ impl Found {
     fn field(&mut self, name: &str, json: &str) -> Result<(), Unknown> {
         match name {
             "messages" => self.parts(&read::<Vec<Turn>>(name, json)?),
+            _ if json == "null" => {}
             "system" => self.parts(&read::<Content>(name, json)?),
             "tools" => {
                 self.tokens += TOOLS_TOKENS;
@@ -139,7 +156,10 @@ fn read<'a, T: Deserialize<'a>>(name: &str, json: &'a str) -> Result<T, Unknown>
 }
 
 fn shown(text: &str) -> String {
-    text.chars().filter(|letter| !letter.is_control()).take(160).collect()
+    const SHOWN_MAX: usize = 400;
+    let mut letters = text.chars().filter(|letter| !letter.is_control());
+    let shown: String = letters.by_ref().take(SHOWN_MAX).collect();
+    if letters.next().is_some() { shown + "…" } else { shown }
 }
 
 /// A part of a request that may hold what does not count as text.
@@ -161,6 +181,9 @@ struct Turn {
     #[serde(rename = "role")]
     _role: IgnoredAny,
     content: Content,
+    /// Of which the bytes count.
+    #[serde(rename = "output_config")]
+    _output_config: Ignored,
 }
 
 impl Part for Turn {
@@ -258,6 +281,11 @@ enum Block {
         #[serde(rename = "signature")]
         _signature: Ignored,
     },
+    ToolReference {
+        #[serde(rename = "tool_name")]
+        _tool_name: IgnoredAny,
+        cache_control: Option<CacheControl>,
+    },
     RedactedThinking {
         #[serde(rename = "data")]
         _data: IgnoredAny,
@@ -279,6 +307,10 @@ impl Part for Block {
                 if let Some(content) = content {
                     content.add_to(found);
                 }
+                found.cache(cache_control.as_ref());
+            }
+            Self::ToolReference { cache_control, .. } => {
+                found.tool_references += 1;
                 found.cache(cache_control.as_ref());
             }
             Self::Thinking { .. } | Self::RedactedThinking { .. } => {}
@@ -395,6 +427,8 @@ struct Tool {
     _input_schema: Ignored,
     #[serde(rename = "strict")]
     _strict: Ignored,
+    #[serde(rename = "defer_loading")]
+    _defer_loading: Ignored,
     #[serde(rename = "eager_input_streaming")]
     _eager: Ignored,
     #[serde(rename = "input_examples")]
