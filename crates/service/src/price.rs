@@ -34,8 +34,8 @@ impl Rate {
         }
     }
 
-    /// What these tokens cost: rounded up to the nano-dollar, once.
-    pub fn cost(&self, usage: &Usage) -> Nanos {
+    /// What these tokens cost on these terms: rounded up to the nano-dollar, once.
+    pub fn cost(&self, usage: &Usage, terms: Terms) -> Nanos {
         let cached = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens + usage.cache_read_tokens;
         let parts = [
             (usage.input_tokens.saturating_sub(cached), self.input),
@@ -45,7 +45,9 @@ impl Rate {
             (usage.cache_read_tokens, self.cache_read),
         ];
         let sum: i128 = parts.iter().map(|(tokens, price)| i128::from(*tokens) * i128::from(*price)).sum();
-        let nanos = sum / 1_000_000 + i128::from(sum % 1_000_000 > 0);
+        let (times, of) = terms.factor();
+        let (sum, per) = (sum * times, 1_000_000 * of);
+        let nanos = sum / per + i128::from(sum % per > 0);
         Nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
 
@@ -72,6 +74,25 @@ impl Rate {
             cache_write_1h: self.cache_write_1h.max(other.cache_write_1h),
             cache_read: self.cache_read.max(other.cache_read),
         }
+    }
+}
+
+/// How a call was served, as far as that changes what its tokens cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// In fast mode, at twice the price: published for Opus 5.5 (8 / 40 USD).
+    pub fast: bool,
+    /// In the United States alone, at 1.1 times the price ("Data residency" in Anthropic's documentation of prices).
+    pub in_us: bool,
+    /// On terms that no table of prices covers.
+    pub unknown: bool,
+}
+
+impl Terms {
+    /// The factor of every price, as a fraction.
+    fn factor(self) -> (i128, i128) {
+        let fast = if self.fast { 2 } else { 1 };
+        if self.in_us { (fast * 11, 10) } else { (fast, 1) }
     }
 }
 
@@ -128,7 +149,7 @@ pub struct PriceTable(Vec<Row>);
 pub struct Priced {
     /// The money.
     pub cost: Nanos,
-    /// The model has no price: it was charged at the dearest of each kind.
+    /// The model has no price, and was charged at the dearest of each kind; or it was served on terms that have none.
     pub unpriced: bool,
 }
 
@@ -172,10 +193,10 @@ impl PriceTable {
     }
 
     /// What a call that has ended costs, by the model id in its answer.
-    pub fn cost(&self, model_id: &str, at: Moment, usage: &Usage) -> Priced {
+    pub fn cost(&self, model_id: &str, at: Moment, usage: &Usage, terms: Terms) -> Priced {
         match self.rate(model_id, at, usage.input_tokens) {
-            Some(rate) => Priced { cost: rate.cost(usage), unpriced: false },
-            None => Priced { cost: self.dearest(at).cost(usage), unpriced: true },
+            Some(rate) => Priced { cost: rate.cost(usage, terms), unpriced: terms.unknown },
+            None => Priced { cost: self.dearest(at).cost(usage, terms), unpriced: true },
         }
     }
 
@@ -206,6 +227,26 @@ mod tests {
 
     fn at(date: &str) -> Moment {
         Moment::parse(&format!("{date}T00:00:00Z")).expect("a date")
+    }
+
+    fn cost(rate: &Rate, usage: &Usage) -> Nanos {
+        rate.cost(usage, Terms::default())
+    }
+
+    #[test]
+    fn terms_multiply_every_price() {
+        let (table, now) = (PriceTable::default(), at("2026-11-01"));
+        let usage =
+            Usage { input_tokens: 1_000_000, output_tokens: 1, cache_read_tokens: 1_000_000, ..Usage::default() };
+        let cost = |fast, in_us, unknown| table.cost("claude-opus-5-5", now, &usage, Terms { fast, in_us, unknown });
+        let plain = Nanos(200_000_000 + 20_000);
+        assert_eq!(cost(false, false, false), Priced { cost: plain, unpriced: false });
+        assert_eq!(cost(true, false, false).cost, Nanos(2 * plain.0));
+        assert_eq!(cost(false, true, false).cost, Nanos(220_000_000 + 22_000));
+        assert_eq!(cost(true, true, true), Priced { cost: Nanos(440_000_000 + 44_000), unpriced: true });
+        let one = Usage { input_tokens: 1, ..Usage::default() };
+        let rate = Rate { input: 1_000_000, ..Rate::default() };
+        assert_eq!(rate.cost(&one, Terms { in_us: true, ..Terms::default() }), Nanos(2), "1.1 is rounded up");
     }
 
     /// USD per million tokens, as they are published.
@@ -254,13 +295,13 @@ mod tests {
             cache_write_1h_tokens: write_1h,
             cache_read_tokens: read,
         };
-        assert_eq!(rate.cost(&usage(0, 0, 0, 0, 0)), Nanos(0));
-        assert_eq!(rate.cost(&usage(1, 1, 0, 0, 0)), Nanos(100 + 500));
-        assert_eq!(rate.cost(&usage(1_000, 0, 200, 300, 400)), Nanos(100 * 100 + 200 * 125 + 300 * 200 + 400 * 10));
+        assert_eq!(cost(&rate, &usage(0, 0, 0, 0, 0)), Nanos(0));
+        assert_eq!(cost(&rate, &usage(1, 1, 0, 0, 0)), Nanos(100 + 500));
+        assert_eq!(cost(&rate, &usage(1_000, 0, 200, 300, 400)), Nanos(100 * 100 + 200 * 125 + 300 * 200 + 400 * 10));
         let odd = Rate { input: 1, output: 1, ..Rate::default() };
-        assert_eq!(odd.cost(&usage(1, 1, 0, 0, 0)), Nanos(1), "a part of a nano-dollar is one");
-        assert_eq!(odd.cost(&usage(1_000_000, 1, 0, 0, 0)), Nanos(2));
-        assert_eq!(rate.cost(&usage(u64::MAX, u64::MAX, 0, 0, 0)), Nanos(i64::MAX));
+        assert_eq!(cost(&odd, &usage(1, 1, 0, 0, 0)), Nanos(1), "a part of a nano-dollar is one");
+        assert_eq!(cost(&odd, &usage(1_000_000, 1, 0, 0, 0)), Nanos(2));
+        assert_eq!(cost(&rate, &usage(u64::MAX, u64::MAX, 0, 0, 0)), Nanos(i64::MAX));
     }
 
     #[test]
@@ -301,8 +342,8 @@ mod tests {
     fn what_has_no_price_is_charged_at_the_dearest() {
         let (table, now) = (PriceTable::default(), at("2026-11-01"));
         let usage = Usage { input_tokens: 1_000_000, output_tokens: 1_000_000, ..Usage::default() };
-        let priced = table.cost("claude-unheard-of", now, &usage);
+        let priced = table.cost("claude-unheard-of", now, &usage, Terms::default());
         assert_eq!((priced.cost, priced.unpriced), (Nanos(60_000_000_000), true));
-        assert!(!table.cost("claude-opus-5-5", now, &usage).unpriced);
+        assert!(!table.cost("claude-opus-5-5", now, &usage, Terms::default()).unpriced);
     }
 }

@@ -6,7 +6,7 @@ use claude_code_api_service::{
     backend::{Asked, Backend, Prompt, Reason, Spend, anthropic::Anthropic, conformance},
     config::{Config, Settings},
     ledger::{Clamp, Ended, Entry, Limit, Limits, Project},
-    price::PriceTable,
+    price::{PriceTable, Terms},
     project::ProjectId,
     store::EntriesWanted,
     usage::Usage,
@@ -37,7 +37,7 @@ fn cost(simulator: &Simulator) -> i64 {
     let bill = simulator.bill().into_iter().map(|billed| {
         let usage =
             Usage { input_tokens: billed.input_tokens, output_tokens: billed.output_tokens, ..Usage::default() };
-        table.cost(&billed.model, Moment::of_system(), &usage).cost.0
+        table.cost(&billed.model, Moment::of_system(), &usage, Terms::default()).cost.0
     });
     bill.sum()
 }

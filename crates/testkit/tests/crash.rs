@@ -14,7 +14,7 @@ use std::{
 use claude_code_api_service::{
     failpoint::Failpoint,
     ledger::{Ended, Entry, Limit, Limits, Project},
-    price::PriceTable,
+    price::{PriceTable, Terms},
     project::ProjectId,
     store::{
         EntriesWanted, Store,
@@ -167,7 +167,7 @@ fn billed(simulator: &Simulator) -> i64 {
     let bill = simulator.bill().into_iter().map(|billed| {
         let (input_tokens, output_tokens) = (billed.input_tokens, billed.output_tokens);
         let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
-        table.cost(&billed.model, Moment::of_system(), &usage).cost.0
+        table.cost(&billed.model, Moment::of_system(), &usage, Terms::default()).cost.0
     });
     bill.sum()
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::{
     model::{ModelChoice, Tier},
+    price::Terms,
     usage::Usage,
 };
 
@@ -102,6 +103,8 @@ pub enum Said {
         model_id: String,
         /// The usage until here: the input's is whole.
         usage: Usage,
+        /// How it is served.
+        terms: Terms,
     },
     /// The next piece of the answer's text; never empty.
     Text(String),
@@ -120,8 +123,8 @@ pub enum Said {
         stop_reason: StopReason,
         /// The final usage.
         usage: Usage,
-        /// The answer names something that changes its price and that no table of prices covers.
-        unpriced: bool,
+        /// How it was served.
+        terms: Terms,
     },
     /// Nothing comes any more.
     End,

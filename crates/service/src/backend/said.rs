@@ -6,7 +6,7 @@ use claude_code_api_wire::{
 };
 
 use super::{Event, Said};
-use crate::usage::Usage;
+use crate::{price::Terms, usage::Usage};
 
 /// Reads the events of one message, in order.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Reader {
             Is::MessageStart { message } => {
                 self.started = true;
                 self.usage = message.usage;
-                Said::Start { model_id: message.model, usage: usage(&self.usage) }
+                Said::Start { model_id: message.model, usage: usage(&self.usage), terms: terms(&self.usage) }
             }
             Is::ContentBlockStart { content_block, .. } => block(content_block),
             Is::ContentBlockDelta { delta, .. } => piece(delta),
@@ -75,8 +75,8 @@ impl Reader {
     fn message_delta(&mut self, stop_reason: Option<String>, later: anthropic::Usage) -> Said {
         self.usage.update(later);
         let Some(word) = stop_reason else { return Said::Aside };
-        let (usage, unpriced) = (usage(&self.usage), is_unpriced(&self.usage));
-        Said::Stop { stop_reason: StopReason::parse(&word), usage, unpriced }
+        let (usage, terms) = (usage(&self.usage), terms(&self.usage));
+        Said::Stop { stop_reason: StopReason::parse(&word), usage, terms }
     }
 }
 
@@ -130,13 +130,17 @@ fn usage(counted: &anthropic::Usage) -> Usage {
     }
 }
 
-/// Whether a usage names what changes the price and what no table of prices covers.
-fn is_unpriced(counted: &anthropic::Usage) -> bool {
-    let is_other =
-        |value: &Option<String>, usual: &[&str]| value.as_deref().is_some_and(|value| !usual.contains(&value));
+/// How a call is served, as far as its usage says so.
+fn terms(counted: &anthropic::Usage) -> Terms {
+    let is = |value: &Option<String>, known: &[&str]| value.as_deref().is_none_or(|value| known.contains(&value));
     let tools = counted.server_tool_use.iter().flat_map(|tools| tools.values());
-    is_other(&counted.service_tier, &["standard"])
-        || is_other(&counted.inference_geo, &["global", "not_available"])
-        || is_other(&counted.speed, &["standard"])
-        || tools.into_iter().any(|count| count.as_u64() != Some(0))
+    Terms {
+        fast: counted.speed.as_deref() == Some("fast"),
+        in_us: counted.inference_geo.as_deref() == Some("us"),
+        unknown: !is(&counted.service_tier, &["standard"])
+            || !is(&counted.inference_geo, &["global", "not_available", "us"])
+            || !is(&counted.speed, &["standard", "fast"])
+            || counted.iterations.as_ref().is_some_and(|iterations| iterations.len() > 1)
+            || tools.into_iter().any(|count| count.as_u64() != Some(0)),
+    }
 }

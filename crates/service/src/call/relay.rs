@@ -19,6 +19,7 @@ use crate::{
     app::App,
     backend::{Failure, Said, Spend},
     failpoint::Failpoint,
+    price::Terms,
     usage::Usage,
 };
 
@@ -44,18 +45,12 @@ pub(super) struct Seen {
     pub(super) hides: bool,
     pub(super) usage: Usage,
     /// The backend said that `usage` is final.
-    pub(super) last_word: Option<LastWord>,
+    pub(super) usage_is_final: bool,
+    pub(super) terms: Terms,
     /// What the attempt had cost, where it failed.
     pub(super) spend: Option<Spend>,
     /// The events that end the answer, held back until it is settled.
     pub(super) closing: Vec<RawEvent>,
-}
-
-/// The end of an answer.
-#[derive(Clone, Copy)]
-pub(super) struct LastWord {
-    /// It names what no price covers.
-    pub(super) unpriced: bool,
 }
 
 /// A target that was asked.
@@ -187,9 +182,9 @@ impl Seen {
     /// Takes note of what was said.
     pub(super) fn hear(&mut self, said: &Said) {
         match said {
-            Said::Start { model_id, usage } => {
+            Said::Start { model_id, usage, terms } => {
                 self.started = true;
-                self.usage = *usage;
+                (self.usage, self.terms) = (*usage, *terms);
                 self.model_id.clone_from(model_id);
                 if !self.target.as_ref().is_some_and(|target| target.has_tier) {
                     self.model.clone_from(model_id);
@@ -200,8 +195,8 @@ impl Seen {
                 self.bytes += bytes;
                 self.hides |= hides;
             }
-            Said::Stop { usage, unpriced, .. } => {
-                (self.usage, self.last_word) = (*usage, Some(LastWord { unpriced: *unpriced }));
+            Said::Stop { usage, terms, .. } => {
+                (self.usage, self.terms, self.usage_is_final) = (*usage, *terms, true);
             }
             Said::Aside | Said::End => {}
         }

@@ -94,7 +94,7 @@ fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) ->
     let (usage, exact) = match seen.spend {
         Some(Spend::Unspent) => return None,
         None if !seen.started && target.is_embedded => return None,
-        None if seen.last_word.is_some() => (seen.usage, true),
+        None if seen.usage_is_final => (seen.usage, true),
         None | Some(Spend::Spent(_)) if seen.started => (estimated(seen, target.max_tokens), false),
         None | Some(Spend::Unknown | Spend::Spent(_)) => return Some(worst_case(reservation, seen, ended)),
     };
@@ -102,8 +102,8 @@ fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) ->
     let (cost, unpriced) = if target.is_embedded {
         (Nanos::ZERO, false)
     } else {
-        let priced = app.prices().cost(model_id, reservation.grant.reserved_at, &usage);
-        (priced.cost, priced.unpriced || seen.last_word.is_some_and(|word| word.unpriced))
+        let priced = app.prices().cost(model_id, reservation.grant.reserved_at, &usage, seen.terms);
+        (priced.cost, priced.unpriced)
     };
     let (model_id, backend, model) = (model_id.clone(), target.backend.to_owned(), seen.model.clone());
     Some(Spent { model, model_id, backend, usage, cost, exact, unpriced, ended })

@@ -23,6 +23,8 @@ pub struct Usage {
     pub inference_geo: Option<String>,
     /// How fast it was served.
     pub speed: Option<String>,
+    /// Where one call is several, each of them: the counts above leave some of them out.
+    pub iterations: Option<Vec<Value>>,
     /// How often tools of the servers were used.
     pub server_tool_use: Option<Map<String, Value>>,
 }
@@ -47,6 +49,7 @@ impl Usage {
         put(&mut self.service_tier, later.service_tier);
         put(&mut self.inference_geo, later.inference_geo);
         put(&mut self.speed, later.speed);
+        put(&mut self.iterations, later.iterations);
         put(&mut self.server_tool_use, later.server_tool_use);
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     backend::{Event, Failure, Said},
+    price::Terms,
     usage::Usage,
 };
 
@@ -63,14 +64,14 @@ fn events(word: Word) -> Vec<Event> {
             let id = format!("msg_{}", uuid::Uuid::now_v7().simple());
             let [start, block] = say::start(&id, &model_id, input_tokens);
             let usage = Usage { input_tokens, ..Usage::default() };
-            vec![event(Said::Start { model_id, usage }, start), event(Said::Aside, block)]
+            vec![event(Said::Start { model_id, usage, terms: Terms::default() }, start), event(Said::Aside, block)]
         }
         Word::Text(text) => {
             let raw = say::text(&text);
             vec![event(Said::Text(text), raw)]
         }
         Word::End { stop_reason, usage } => {
-            let stop = Said::Stop { stop_reason, usage, unpriced: false };
+            let stop = Said::Stop { stop_reason, usage, terms: Terms::default() };
             vec![
                 event(Said::Aside, say::text_end()),
                 event(stop, say::end(stop_reason.as_str(), None, usage.output_tokens)),

@@ -12,6 +12,7 @@ use super::{Request, route::Routed};
 use crate::{app::App, backend::Asked, price::Rate};
 
 mod known;
+mod part;
 
 /// What the input of a call can be at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
