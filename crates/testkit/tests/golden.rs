@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf};
 
 use claude_code_api_service::config::{Allowance, Settings};
-use claude_code_api_testkit::{Caller, Simulator, TestServer};
+use claude_code_api_testkit::{Simulator, TestServer};
 use serde_json::{Value, json};
 
 /// A dialect: its name, its path, and how it asks with this text.
@@ -52,28 +52,26 @@ async fn server(simulator: &Simulator) -> TestServer {
 #[tokio::test]
 async fn what_is_answered_is_told_in_every_dialect() {
     for (name, script) in answers() {
-        // A server each, as a key that fails is left alone.
-        let simulator = Simulator::start();
-        let server = server(&simulator).await;
         for (dialect, path, ask) in DIALECTS {
-            for stream in [false, true] {
+            for kind in ["whole", "stream"] {
                 let mut body = ask(&format!("Hi sim:{script}"));
-                if stream {
+                if kind == "stream" {
                     body["stream"] = json!(true);
                 } else if let Some(body) = body.as_object_mut() {
                     body.remove("stream_options");
                 }
-                let told = told(&server.caller(), path, &body).await;
-                let kind = if stream { "stream" } else { "whole" };
-                compare(&format!("answers/{name}.{dialect}.{kind}"), &told);
+                compare(&format!("answers/{name}.{dialect}.{kind}"), &told(path, &body).await);
             }
         }
     }
 }
 
 /// Status and body, without what is new each time.
-async fn told(caller: &Caller, path: &str, body: &Value) -> String {
-    let answer = caller.post(path, body.to_string()).await;
+async fn told(path: &str, body: &Value) -> String {
+    // A server each, as a key that fails is left alone.
+    let simulator = Simulator::start();
+    let server = server(&simulator).await;
+    let answer = server.caller().post(path, body.to_string()).await;
     let mut told = format!("{}\n\n{}", answer.status, answer.body);
     for (mark, ends) in [("call_", '"'), ("req_", '"'), ("msg_", '"'), ("toolu_", '"'), ("\"created\":", ',')] {
         told = masked(&told, mark, ends);

@@ -32,6 +32,8 @@ pub enum CallFailure {
     },
     /// No room now.
     Overloaded {
+        /// Where.
+        backend: &'static str,
         /// When it is worth trying again.
         retry_after: Duration,
     },
@@ -105,7 +107,7 @@ impl CallFailure {
             Reason::Invalid { field, message } => Self::Invalid { field, message },
             Reason::Refused { status, message } => Self::Refused { status, message },
             Reason::RateLimited { retry_after, headers } => Self::UpstreamLimited { retry_after, headers },
-            Reason::Overloaded { retry_after } => Self::Overloaded { retry_after },
+            Reason::Overloaded { retry_after } => Self::Overloaded { backend, retry_after },
             Reason::Broken { message, retryable } => Self::Backend { backend, message, retryable },
         }
     }

@@ -154,9 +154,12 @@ impl From<CallFailure> for ApiError {
                     "the upstream takes no more requests for now; try again after the time given",
                 )
             },
-            CallFailure::Overloaded { retry_after } => Self {
+            CallFailure::Overloaded { backend, retry_after } => Self {
                 retry_after: Some(retry_after),
-                ..Self::new(ErrorCode::Overloaded, "every place in the queue is taken; try again after the time given")
+                ..Self::new(
+                    ErrorCode::Overloaded,
+                    format!("backend {backend} has no room for another call now; try again after the time given"),
+                )
             },
             CallFailure::BudgetExceeded { project, shortage, now } => budget::exceeded(&project, &shortage, now),
             CallFailure::RateLimited { project, per_minute, retry_after } => Self {
