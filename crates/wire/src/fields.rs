@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, MapAccess, Visitor},
+    ser::SerializeMap,
 };
 use serde_json::{Map, Value, value::RawValue};
 
@@ -44,6 +45,29 @@ impl Fields {
     pub fn take(&mut self, name: &str) -> Option<Box<RawValue>> {
         let at = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.remove(at).1)
+    }
+
+    /// The object in JSON, with these values in their places or at the end, and without those names.
+    ///
+    /// # Panics
+    /// Never: what was read is written.
+    pub fn written(&self, set: &[(&str, Value)], without: &[&str]) -> Vec<u8> {
+        let new = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        let kept = self.iter().filter(|(name, _)| !without.contains(name));
+        let mut bytes = Vec::with_capacity(self.iter().map(|(name, value)| name.len() + value.get().len() + 8).sum());
+        let mut writer = serde_json::Serializer::new(&mut bytes);
+        let mut map = serde::Serializer::serialize_map(&mut writer, None).expect("a vector takes anything");
+        for (name, value) in kept {
+            match new(name) {
+                Some(value) => map.serialize_entry(name, value).expect("JSON serializes"),
+                None => map.serialize_entry(name, value).expect("JSON serializes"),
+            }
+        }
+        for (name, value) in set.iter().filter(|(name, _)| self.get(name).is_none()) {
+            map.serialize_entry(name, value).expect("JSON serializes");
+        }
+        SerializeMap::end(map).expect("a vector takes anything");
+        bytes
     }
 
     /// The fields, in order.
@@ -100,6 +124,8 @@ impl<'de> Deserialize<'de> for Fields {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -107,11 +133,13 @@ mod tests {
         let text = r#"{"b":1.0,"a":{"x":  [1e3,"\u00e9"],"x":2},"big":123456789012345678901234567890}"#;
         let fields: Fields = serde_json::from_str(text).expect("an object");
         assert_eq!(serde_json::to_string(&fields).expect("serializes"), text);
+        let written = fields.written(&[("b", json!("two")), ("c", json!(3))], &["big"]);
+        let changed = r#"{"b":"two","a":{"x":  [1e3,"\u00e9"],"x":2},"c":3}"#;
+        assert_eq!(String::from_utf8(written).expect("text"), changed);
         let mut fields = fields;
         fields.set("b", &"two");
         fields.set("c", &3);
         assert_eq!(fields.take("big").expect("there").get(), "123456789012345678901234567890");
-        let changed = r#"{"b":"two","a":{"x":  [1e3,"\u00e9"],"x":2},"c":3}"#;
         assert_eq!(serde_json::to_string(&fields).expect("serializes"), changed);
     }
 

@@ -1,7 +1,5 @@
 //! A prompt as the Messages API takes it: the caller's own words, with the model, the bound and the stream that the call settled on.
 
-use claude_code_api_wire::Fields;
-
 use crate::backend::{Asked, Prompt, Reason};
 
 /// What only an answer needs, and counting does not take.
@@ -18,12 +16,7 @@ const NOT_COUNTED: [&str; 9] = [
 ];
 
 pub(super) fn to_count(model_id: &str, asked: &Asked) -> Vec<u8> {
-    let mut fields = asked.fields.clone();
-    for name in NOT_COUNTED {
-        fields.take(name);
-    }
-    fields.set("model", &model_id);
-    written(&fields)
+    asked.fields.written(&[("model", model_id.into())], &NOT_COUNTED)
 }
 
 pub(super) fn body(model_id: &str, prompt: &Prompt) -> Result<Vec<u8>, Reason> {
@@ -31,13 +24,6 @@ pub(super) fn body(model_id: &str, prompt: &Prompt) -> Result<Vec<u8>, Reason> {
         let message = "seed: Claude takes none; leave it out, or use the embedded model".to_owned();
         return Err(Reason::Invalid { field: "seed".into(), message });
     }
-    let mut fields = prompt.request.fields.clone();
-    fields.set("model", &model_id);
-    fields.set("max_tokens", &prompt.max_tokens);
-    fields.set("stream", &true);
-    Ok(written(&fields))
-}
-
-fn written(fields: &Fields) -> Vec<u8> {
-    serde_json::to_vec(fields).expect("JSON serializes")
+    let set = [("model", model_id.into()), ("max_tokens", prompt.max_tokens.into()), ("stream", true.into())];
+    Ok(prompt.request.fields.written(&set, &[]))
 }
