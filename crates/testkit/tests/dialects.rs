@@ -1,6 +1,8 @@
 //! The three dialects walk one path: budgets, idempotency keys, deadlines and cancellation hold in each of them, on Claude and on the
 //! embedded model.
 
+#![expect(clippy::disallowed_methods, reason = "tests have no App to spawn through")]
+
 use std::time::{Duration, Instant};
 
 use claude_code_api_service::{
@@ -182,12 +184,11 @@ async fn a_deadline_ends_a_call_in_every_dialect() {
     for dialect in &DIALECTS {
         let mut body = dialect.whole("sim:{\"first_ms\": 30000}");
         let request = server.caller().request(Method::POST, dialect.path);
-        let request = match dialect.path {
-            "/v1/messages" => request.header("x-stainless-timeout", "0.3"),
-            _ => {
-                body["timeout"] = json!(0.3);
-                request
-            }
+        let request = if dialect.path == "/v1/messages" {
+            request.header("x-stainless-timeout", "0.3")
+        } else {
+            body["timeout"] = json!(0.3);
+            request
         };
         let answer = in_time("the deadline", BOUND, send(json_of(request, body.to_string()))).await.expect("an answer");
         assert_eq!(answer.status, 504, "{}", answer.body);

@@ -56,7 +56,7 @@ impl Fields {
         let kept = self.iter().filter(|(name, _)| !without.contains(name));
         let mut bytes = Vec::with_capacity(self.iter().map(|(name, value)| name.len() + value.get().len() + 8).sum());
         let mut writer = serde_json::Serializer::new(&mut bytes);
-        let mut map = serde::Serializer::serialize_map(&mut writer, None).expect("a vector takes anything");
+        let mut map = Serializer::serialize_map(&mut writer, None).expect("a vector takes anything");
         for (name, value) in kept {
             match new(name) {
                 Some(value) => map.serialize_entry(name, value).expect("JSON serializes"),

@@ -28,6 +28,7 @@ mod stream;
 const API_VERSION: &str = "2023-06-01";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long counting may take: it decides only how well an input is bounded.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -155,6 +156,8 @@ fn http_client(url: &Url) -> Result<reqwest::Client, String> {
         .retry(reqwest::retry::never())
         .http1_only()
         .tcp_nodelay(true)
+        // Well below what servers wait: a request on a connection that was just closed may have cost anything.
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .tls_backend_preconfigured(tls);
     let loopback = url.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
     let builder = if loopback { builder.no_proxy() } else { builder };
