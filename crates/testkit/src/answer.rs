@@ -16,6 +16,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads an answer to its end.
+    pub async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await?;
+        let body = String::from_utf8(body.to_vec()).expect("the service answers in UTF-8");
+        Ok(Self { status, headers, body })
+    }
+
     /// The header, which is there.
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).unwrap_or_else(|| panic!("no {name} header: {self:?}"));

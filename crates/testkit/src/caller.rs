@@ -95,12 +95,12 @@ impl Caller {
         let response = json_of(self.request(Method::POST, "/v1/complete"), request.to_string()).send().await?;
         let content_type = response.headers().get("content-type").map(|value| value.as_bytes().to_owned());
         if content_type.as_deref() != Some(b"text/event-stream") {
-            return Ok(Err(read(response).await?));
+            return Ok(Err(Answer::read(response).await?));
         }
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["cache-control"], "no-store");
         assert!(response.headers().contains_key("request-id"));
-        Ok(Ok(Events::new(response)))
+        Ok(Ok(Events::of(response)))
     }
 
     /// `POST /v1/complete` as a stream.
@@ -116,18 +116,11 @@ pub fn json_of(request: RequestBuilder, body: impl Into<reqwest::Body>) -> Reque
 
 /// Sends the request and reads the whole answer.
 pub async fn send(request: RequestBuilder) -> reqwest::Result<Answer> {
-    read(request.send().await?).await
+    Answer::read(request.send().await?).await
 }
 
 async fn answered(request: RequestBuilder) -> Answer {
     send(request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
-}
-
-async fn read(response: reqwest::Response) -> reqwest::Result<Answer> {
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let body = response.bytes().await?;
-    let body = String::from_utf8(body.to_vec()).expect("the service answers in UTF-8");
-    Ok(Answer { status, headers, body })
 }
 
 fn http_client() -> reqwest::Client {

@@ -30,7 +30,8 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(response: reqwest::Response) -> Self {
+    /// The events of a stream of the native dialect.
+    pub fn of(response: reqwest::Response) -> Self {
         Self { response, decoder: Decoder::default() }
     }
 

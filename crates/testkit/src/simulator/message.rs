@@ -51,7 +51,9 @@ fn text(script: &Script, tokens: u64) -> Block {
     let (visible, each) = (tokens.min(WORDS_MAX), script.tokens_per_delta.unwrap_or(1).max(1));
     let words = |tokens: u64| {
         let bytes = script.bytes_per_delta.unwrap_or(WORD.len() * usize::try_from(tokens).expect("a thousand at most"));
-        WORD.chars().cycle().take(bytes).collect::<String>()
+        let mut words = WORD.repeat(bytes.div_ceil(WORD.len()));
+        words.truncate(bytes);
+        words
     };
     let texts: Vec<(u64, String)> = (0..visible)
         .step_by(usize::try_from(each).unwrap_or(usize::MAX))

@@ -95,6 +95,8 @@ pub struct Script {
     pub content_type: Option<String>,
     /// A text never ends, whatever `output` says.
     pub endless: bool,
+    /// A stream has no `message_delta`: it stops without saying why, or what it has cost.
+    pub no_delta: bool,
     /// A stream's body ends after `message_delta`, without `message_stop`.
     pub no_stop: bool,
     /// Events of no known name are between the others.

@@ -65,9 +65,9 @@ fn steps(script: &Script, billed: &Billed, body: &Value, id: &str) -> impl Itera
         usage.as_object_mut().expect("an object").remove(field);
     }
     let delta = json!({"stop_reason": message::stop_reason(script, billed, body), "stop_sequence": null});
-    let end = json!({"type": "message_delta", "delta": delta, "usage": usage});
+    let end = (!script.no_delta).then(|| json!({"type": "message_delta", "delta": delta, "usage": usage}));
     let stop = (!script.no_stop).then(|| json!({"type": "message_stop"}));
-    once(Step::saying(start)).chain(blocks).chain([end].into_iter().chain(stop).map(Step::saying))
+    once(Step::saying(start)).chain(blocks).chain(end.into_iter().chain(stop).map(Step::saying))
 }
 
 fn of_block(index: usize, block: Block, endless: bool) -> impl Iterator<Item = Step> {
