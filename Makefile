@@ -11,6 +11,8 @@ check: ## The inner loop: compiles, lints, unit tests; no model, no service
 	@cargo test --quiet --test sse -p claude-code-api-wire
 crash: ## SIGKILL a hundred times under load, and count what is left
 	@CRASHES=100 cargo test --locked -p claude-code-api-testkit --test crash -- --nocapture
+faults: ## Every misbehaviour of the upstream, in every dialect, whole and streamed; prints what came of each
+	@cargo test --locked -p claude-code-api-testkit --test faults -- --nocapture --test-threads 1
 sdk: ## The official SDKs and the real Claude Code CLI against the service
 	@scripts/sdk.sh
 fuzz: ## Two minutes of new bytes for the decoder and the dialects; needs cargo-fuzz and a nightly toolchain

@@ -1,0 +1,115 @@
+//! Every row at every door, many at once; then the books of each; then a table of all.
+
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
+
+use claude_code_api_testkit::{Simulator, TestServer, until};
+use futures_util::{FutureExt, StreamExt, stream};
+
+use super::{
+    books::{self, Upstream},
+    call::{Call, DOORS, Got},
+    rows::Row,
+};
+
+/// Calls at a time.
+const CALLS: usize = 64;
+
+pub(super) struct Matrix {
+    rows: Vec<Row>,
+    calls: Vec<Call>,
+}
+
+/// What came of a call: what its caller got, and what the ledger has of it. `None` where a check has failed, which says why.
+pub(super) struct Found {
+    got: Option<Got>,
+    entries: Option<usize>,
+    took: Duration,
+}
+
+impl Matrix {
+    pub(super) fn of(rows: Vec<Row>) -> Self {
+        let doors = |row: &Row| DOORS.map(|door| (door, row.script.clone(), row.ends));
+        let calls = rows.iter().flat_map(doors).zip(0..);
+        let calls = calls.map(|((door, script, ends), number)| Call::new(number, door, script, ends)).collect();
+        Self { rows, calls }
+    }
+
+    pub(super) async fn run(&self, server: &TestServer, simulator: &Simulator) -> Vec<Found> {
+        let caller = server.caller();
+        let calls = self.calls.iter().map(|call| {
+            let caller = &caller;
+            async move {
+                let begun = Instant::now();
+                (checked(call.make(caller)).await, begun.elapsed())
+            }
+        });
+        let got: Vec<(Option<Got>, Duration)> = stream::iter(calls).buffered(CALLS).collect().await;
+        until("no hold is left", || server.app().open_reservations().count() == 0).await;
+        until("no stream is left", || simulator.open_streams() == 0).await;
+        let upstream = settled(simulator).await;
+        let mut found = Vec::new();
+        for ((got, took), call) in got.into_iter().zip(&self.calls) {
+            let entries = checked(books::check(server, &upstream, call, got.as_ref())).await;
+            found.push(Found { got, entries, took });
+        }
+        found
+    }
+
+    pub(super) fn print(&self, found: &[Found]) {
+        println!(
+            "\n{:>4} calls  {}",
+            self.calls.len(),
+            DOORS
+                .map(|(dialect, stream)| column(&format!("{dialect:?}{}", if stream { ", streamed" } else { "" })))
+                .concat()
+        );
+        for (row, cells) in self.rows.iter().zip(found.chunks(DOORS.len())) {
+            let cells: String = cells.iter().map(|cell| column(&cell.word())).collect();
+            println!("{cells}{}", row.name);
+        }
+    }
+
+    pub(super) fn assert_all_well(&self, found: &[Found]) {
+        let calls = self.calls.iter().zip(found);
+        let wrong = calls.filter(|(_, found)| found.got.is_none() || found.entries.is_none());
+        let wrong: Vec<String> =
+            wrong.map(|(call, _)| format!("{}: {:?} {}", call.number, call.door, call.script)).collect();
+        assert!(wrong.is_empty(), "{} of {} calls: {wrong:#?}", wrong.len(), self.calls.len());
+    }
+}
+
+impl Found {
+    fn word(&self) -> String {
+        let got = match &self.got {
+            None => "WRONG".to_owned(),
+            Some(Got::Whole(_)) => "whole".to_owned(),
+            Some(Got::Error(code, _)) => code.as_str().to_owned(),
+            Some(Got::Left) => "left".to_owned(),
+        };
+        let entries = self.entries.map_or_else(|| "WRONG".to_owned(), |count| count.to_string());
+        format!("{got} {entries} {}ms", self.took.as_millis())
+    }
+}
+
+fn column(text: &str) -> String {
+    format!("{text:<26}")
+}
+
+/// The outcome, where no check failed in it: the others are to be seen too.
+async fn checked<T>(check: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(check).catch_unwind().await.ok()
+}
+
+/// The bill, once nothing comes to it any more.
+async fn settled(simulator: &Simulator) -> Upstream {
+    loop {
+        let bill = simulator.bill();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        if simulator.bill() == bill {
+            return Upstream::of(simulator);
+        }
+    }
+}
