@@ -165,6 +165,8 @@ pub(super) async fn to_the_end(
                 seen.closing.push(event.raw);
                 break stop_reason;
             }
+            // It stops without saying why, or what it took.
+            Said::End => return Err(seen.broke_off()),
             _ => feed.event(Arc::new(event)),
         }
     };

@@ -107,6 +107,7 @@ pub(super) fn broken() -> Vec<Row> {
         let ends = if after < EVENTS_NEEDED { fails } else { Ends::Whole };
         rows.push(row(format!("garbage_after {after}"), json!({"output": 3, "garbage_after": after}), ends));
     }
+    rows.push(row("no message_delta", json!({"no_delta": true}), fails));
     rows.push(row("no message_stop", json!({"no_stop": true}), Ends::Whole));
     rows.extend(error_events());
     rows.extend(cut_off());
