@@ -116,7 +116,7 @@ pub(super) fn broken() -> Vec<Row> {
 
 fn wrong_as_a_whole() -> Vec<Row> {
     let faults = ["reset_before", "reset_after", "garbage", "html", "empty", "half_body", "whole"];
-    let types = ["text/plain", "application/json", ""];
+    let types = ["text/plain", "application/json", "text/event-stream2", ""];
     let of_fault = |fault| row(fault, json!({"fault": fault}), Ends::Fails(BackendError));
     let of_type =
         |kind| row(format!("content-type {kind:?}"), json!({"content_type": kind}), Ends::Fails(BackendError));
@@ -208,6 +208,7 @@ pub(super) fn odd() -> Vec<Row> {
         json!({"chunk_bytes": 1}),
         json!({"chunk_bytes": 7, "crlf": true, "comments": true, "unknown_events": true, "unknown_fields": true}),
         json!({"content_type": "text/event-stream"}),
+        json!({"content_type": "Text/Event-Stream; Charset=UTF-8"}),
         json!({"thinking": {"tokens": 50}, "output": 80}),
         json!({"thinking": {"tokens": 50, "display": "omitted"}, "output": 80}),
         json!({"thinking": {"tokens": 50}, "output": 50}),

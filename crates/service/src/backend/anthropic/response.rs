@@ -46,7 +46,8 @@ pub(super) fn broken(spend: Spend, retryable: bool, message: String) -> Failure 
 /// Whether this is a stream of events; else nobody knows what was spent on it.
 pub(super) fn is_stream(response: &Response) -> Result<(), Failure> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if kind.starts_with("text/event-stream") {
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("text/event-stream") {
         return Ok(());
     }
     Err(broken(Spend::Unknown, true, format!("answered with {:?} where a stream of events is due", shown(kind))))
