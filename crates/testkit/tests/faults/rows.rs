@@ -81,6 +81,9 @@ pub(super) fn waits() -> Vec<Row> {
         (json!({"retry_after": "soon"}), 1.0),
         (json!({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}), 0.0),
         (json!({"retry_after": "Thu, 31 Dec 2099 23:59:59 GMT"}), 3_600.0),
+        (json!({"retry_after_ms": "2500"}), 2.5),
+        (json!({"retry_after_ms": "2500", "retry_after": "3"}), 2.5),
+        (json!({"retry_after_ms": "soon", "retry_after": "3"}), 3.0),
     ];
     let mut rows = Vec::new();
     for status in [429, 503, 529] {

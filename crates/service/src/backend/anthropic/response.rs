@@ -20,6 +20,9 @@ pub(super) const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// The longest wait that upstream's word is passed on for.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
+/// More exact than `Retry-After`, where it is there.
+const RETRY_AFTER_MS: &str = "retry-after-ms";
+
 /// The headers that say what is left of upstream's limits: callers pace themselves by them.
 const PASSED_ON: &str = "anthropic-ratelimit-";
 
@@ -67,7 +70,8 @@ pub(super) async fn counted(response: Response) -> Result<u64, Failure> {
 /// An error status: nothing was spent.
 pub(super) async fn refusal(response: Response) -> Failure {
     let status = response.status().as_u16();
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| wait(value.to_str().ok()?));
+    let said = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let retry_after = said(RETRY_AFTER_MS).and_then(wait_ms).or_else(|| said(RETRY_AFTER.as_str()).and_then(wait));
     let retry_after = retry_after.unwrap_or(RETRY_AFTER_DEFAULT).min(RETRY_AFTER_MAX);
     let headers = Box::new(passed_on(&response));
     let unspent = |reason| Failure { spend: Spend::Unspent, reason };
@@ -102,6 +106,11 @@ async fn reason(response: Response) -> String {
 /// Upstream's words, bounded and in one line.
 pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_control()).take(SHOWN_MAX).collect()
+}
+
+/// `retry-after-ms`.
+fn wait_ms(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.trim().parse::<f64>().ok()? / 1_000.0).ok()
 }
 
 /// `Retry-After`: seconds, or a date.
