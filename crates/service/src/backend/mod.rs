@@ -112,8 +112,8 @@ pub enum Said {
     Content {
         /// Bytes of it.
         bytes: usize,
-        /// More may have been generated for it than is shown.
-        hides: bool,
+        /// Whether more may have been generated for it than is shown.
+        hides: Hides,
     },
     /// Nothing of the answer.
     Aside,
@@ -128,6 +128,26 @@ pub enum Said {
     },
     /// Nothing comes any more.
     End,
+}
+
+/// Whether more of an answer may have been generated than is shown of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hides {
+    /// All of it is shown.
+    #[default]
+    Nothing,
+    /// More may be to come: what a tool is called with is kept back until a value of it is whole.
+    Now,
+    /// More may have been generated that is never shown.
+    ForGood,
+}
+
+impl Hides {
+    /// What holds once this is said after what held before.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        if self == Self::ForGood { self } else { later }
+    }
 }
 
 impl Said {

@@ -5,7 +5,7 @@ use claude_code_api_wire::{
     anthropic::{self, Block, Delta, RawEvent},
 };
 
-use super::{Event, Said};
+use super::{Event, Hides, Said};
 use crate::{price::Terms, usage::Usage};
 
 /// Reads the events of one message, in order.
@@ -13,6 +13,8 @@ use crate::{price::Terms, usage::Usage};
 pub struct Reader {
     usage: anthropic::Usage,
     started: bool,
+    /// A tool is being called.
+    calls_tool: bool,
 }
 
 /// An event that ends a message without completing it.
@@ -63,10 +65,16 @@ impl Reader {
                 self.usage = message.usage;
                 Said::Start { model_id: message.model, usage: usage(&self.usage), terms: terms(&self.usage) }
             }
-            Is::ContentBlockStart { content_block, .. } => block(content_block),
+            Is::ContentBlockStart { content_block, .. } => {
+                self.calls_tool = matches!(content_block, Block::ToolUse { .. });
+                block(content_block)
+            }
             Is::ContentBlockDelta { delta, .. } => piece(delta),
             Is::MessageDelta { delta, usage } => self.message_delta(delta.stop_reason, usage),
             Is::MessageStop => Said::End,
+            Is::ContentBlockStop { .. } if std::mem::take(&mut self.calls_tool) => {
+                Said::Content { bytes: 0, hides: Hides::Nothing }
+            }
             Is::ContentBlockStop { .. } | Is::Ping | Is::Unknown => Said::Aside,
             Is::Error { error } => return Err(Broken::Error { kind: error.kind, message: error.message }),
         })
@@ -100,9 +108,9 @@ fn block(block: Block) -> Said {
     match block {
         Block::Text { text } if text.is_empty() => Said::Aside,
         Block::Text { text } => Said::Text(text),
-        Block::ToolUse { name, .. } => Said::Content { bytes: name.len(), hides: false },
-        Block::Thinking { thinking } => Said::Content { bytes: thinking.len(), hides: true },
-        Block::RedactedThinking | Block::Unknown => Said::Content { bytes: 0, hides: true },
+        Block::ToolUse { name, .. } => Said::Content { bytes: name.len(), hides: Hides::Now },
+        Block::Thinking { thinking } => Said::Content { bytes: thinking.len(), hides: Hides::ForGood },
+        Block::RedactedThinking | Block::Unknown => Said::Content { bytes: 0, hides: Hides::ForGood },
     }
 }
 
@@ -110,9 +118,9 @@ fn piece(delta: Delta) -> Said {
     match delta {
         Delta::TextDelta { text } if text.is_empty() => Said::Aside,
         Delta::TextDelta { text } => Said::Text(text),
-        Delta::InputJsonDelta { partial_json } => Said::Content { bytes: partial_json.len(), hides: false },
-        Delta::ThinkingDelta { thinking } => Said::Content { bytes: thinking.len(), hides: true },
-        Delta::SignatureDelta | Delta::Unknown => Said::Content { bytes: 0, hides: true },
+        Delta::InputJsonDelta { partial_json } => Said::Content { bytes: partial_json.len(), hides: Hides::Now },
+        Delta::ThinkingDelta { thinking } => Said::Content { bytes: thinking.len(), hides: Hides::ForGood },
+        Delta::SignatureDelta | Delta::Unknown => Said::Content { bytes: 0, hides: Hides::ForGood },
     }
 }
 

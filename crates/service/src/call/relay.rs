@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::App,
-    backend::{Failure, Said, Spend},
+    backend::{Failure, Hides, Said, Spend},
     failpoint::Failpoint,
     price::Terms,
     usage::Usage,
@@ -41,8 +41,8 @@ pub(super) struct Seen {
     pub(super) model_id: String,
     /// Bytes of the answer.
     pub(super) bytes: usize,
-    /// More may have been generated than was shown.
-    pub(super) hides: bool,
+    /// Whether more may have been generated than was shown.
+    pub(super) hides: Hides,
     pub(super) usage: Usage,
     /// The backend said that `usage` is final.
     pub(super) usage_is_final: bool,
@@ -192,10 +192,13 @@ impl Seen {
                     self.model.clone_from(model_id);
                 }
             }
-            Said::Text(text) => self.bytes += text.len(),
+            Said::Text(text) => {
+                self.bytes += text.len();
+                self.hides = self.hides.then(Hides::Nothing);
+            }
             Said::Content { bytes, hides } => {
                 self.bytes += bytes;
-                self.hides |= hides;
+                self.hides = self.hides.then(*hides);
             }
             Said::Stop { usage, terms, .. } => {
                 (self.usage, self.terms, self.usage_is_final) = (*usage, *terms, true);

@@ -13,7 +13,7 @@ use claude_code_api_wire::{
 use super::{Answer, CallFailure, claim, feed::Feed, relay::End, relay::Seen, reserve::Reservation};
 use crate::{
     app::App,
-    backend::Spend,
+    backend::{Hides, Spend},
     failpoint::Failpoint,
     ledger::{Ended, Settle, Settled, Spent},
     money::Nanos,
@@ -111,7 +111,8 @@ fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) ->
 
 /// The usage of an answer that was cut off. What is generated out of sight may be anything up to the bound.
 fn estimated(seen: &Seen, max_tokens: u32) -> Usage {
-    let is_out_of_sight = seen.hides || (seen.bytes == 0 && seen.target.as_ref().is_some_and(|target| target.thinks));
+    let may_think = seen.bytes == 0 && seen.target.as_ref().is_some_and(|target| target.thinks);
+    let is_out_of_sight = seen.hides != Hides::Nothing || may_think;
     let came = if is_out_of_sight { u64::MAX } else { seen.bytes as u64 + ON_THE_WAY_TOKENS };
     let output_tokens = seen.usage.output_tokens.max(came).min(max_tokens.into());
     Usage { output_tokens, ..seen.usage }

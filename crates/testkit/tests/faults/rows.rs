@@ -157,6 +157,7 @@ fn cut_off() -> Vec<Row> {
         ("hidden thinking, then text", json!({"thinking": omitted, "output": 450, "reset_after_events": 8})),
         ("shown thinking", json!({"thinking": summarized, "output": 450, "close_after_events": 20})),
         ("a tool's use", json!({"tool": tool, "output": 60, "close_after_events": 8})),
+        ("a tool's use, its value kept back", json!({"tool": tool, "output": 600, "reset_after_events": 19})),
         ("a cached input", json!({"cache_read": 60, "output": 30, "close_after_events": 9})),
         ("an answer of another model", json!({"model": "claude-tomorrow-9", "output": 30, "close_after_events": 9})),
         ("pieces of ten tokens", json!({"tokens_per_delta": 10, "output": 900, "reset_after_events": 40})),
