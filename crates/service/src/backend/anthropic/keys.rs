@@ -134,18 +134,28 @@ impl State {
     }
 
     fn report(&mut self, outcome: &Outcome, now: Instant) {
-        let rest = |wait: Duration, why| Some(Rest { until: now + wait, why });
         match *outcome {
-            Outcome::Good => *self = Self::default(),
-            Outcome::Limited(wait) => self.rests = rest(wait.min(LIMITED_REST_MAX), Why::Limited),
-            Outcome::Overloaded(wait) => self.rests = rest(wait.min(LIMITED_REST_MAX), Why::Overloaded),
-            Outcome::Denied => self.rests = rest(DENIED_REST, Why::Denied),
+            Outcome::Good => {
+                self.failures = 0;
+                self.rests = self.rests.filter(|rest| rest.why != Why::Failing);
+            }
+            Outcome::Limited(wait) => self.leave_alone(wait.min(LIMITED_REST_MAX), Why::Limited, now),
+            Outcome::Overloaded(wait) => self.leave_alone(wait.min(LIMITED_REST_MAX), Why::Overloaded, now),
+            Outcome::Denied => self.leave_alone(DENIED_REST, Why::Denied, now),
             Outcome::Failed => {
                 self.failures = self.failures.saturating_add(1);
                 if self.failures >= FAILURES_MAX {
-                    self.rests = rest(self.failing_rest(), Why::Failing);
+                    self.leave_alone(self.failing_rest(), Why::Failing, now);
                 }
             }
+        }
+    }
+
+    /// What is heard of calls that were under way already makes no rest shorter.
+    fn leave_alone(&mut self, wait: Duration, why: Why, now: Instant) {
+        let until = now + wait;
+        if self.rest(now).is_none_or(|rest| rest.until < until) {
+            self.rests = Some(Rest { until, why });
         }
     }
 }
@@ -177,6 +187,19 @@ mod tests {
         let none = rests(&keys, now);
         assert_eq!((none.wait, none.why, keys.resting(now)), (Duration::from_secs(3), Why::Overloaded, 2));
         assert!(is(&keys, 1, later(3)) && is(&keys, 0, later(7)));
+    }
+
+    #[test]
+    fn a_rest_is_not_made_shorter_by_calls_that_were_under_way() {
+        let (keys, now) = (keys(1), Instant::now());
+        keys.0[0].report(&Outcome::Limited(Duration::from_secs(7)), now);
+        let late = [Outcome::Good, Outcome::Limited(Duration::from_secs(1)), Outcome::Overloaded(Duration::ZERO)];
+        let failures: Vec<Outcome> = (0..FAILURES_MAX).map(|_| Outcome::Failed).collect();
+        for outcome in late.iter().chain(&failures) {
+            keys.0[0].report(outcome, now);
+            let none = rests(&keys, now);
+            assert_eq!((none.wait, none.why), (Duration::from_secs(7), Why::Limited));
+        }
     }
 
     #[test]
