@@ -89,9 +89,11 @@ impl Keys {
         rests.min().map_or(Duration::ZERO, |until| until - now)
     }
 
-    /// The first key that does not rest.
+    /// The first key that does not rest, of those with the fewest failures.
     pub(super) fn pick(&self, now: Instant) -> Result<&Key, NoneReady> {
-        if let Some(key) = self.0.iter().find(|key| key.locked(|state| state.take(now))) {
+        let mut ready: Vec<(u32, &Key)> = self.0.iter().filter_map(|key| Some((key.ready(now)?, key))).collect();
+        ready.sort_by_key(|(failures, _)| *failures);
+        if let Some((_, key)) = ready.into_iter().find(|(_, key)| key.locked(|state| state.take(now))) {
             return Ok(key);
         }
         let rests = self.0.iter().filter_map(|key| key.locked(|state| state.rest(now)));
@@ -104,6 +106,11 @@ impl Keys {
 impl Key {
     pub(super) fn report(&self, outcome: &Outcome, now: Instant) {
         self.locked(|state| state.report(outcome, now));
+    }
+
+    /// Its failures, where it does not rest.
+    fn ready(&self, now: Instant) -> Option<u32> {
+        self.locked(|state| state.rest(now).is_none().then_some(state.failures))
     }
 
     fn locked<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -200,6 +207,17 @@ mod tests {
             let none = rests(&keys, now);
             assert_eq!((none.wait, none.why), (Duration::from_secs(7), Why::Limited));
         }
+    }
+
+    #[test]
+    fn a_key_that_has_failed_is_not_asked_where_another_has_failed_less() {
+        let (keys, now) = (keys(2), Instant::now());
+        keys.0[0].report(&Outcome::Failed, now);
+        assert!(is(&keys, 1, now) && is(&keys, 1, now));
+        keys.0[1].report(&Outcome::Failed, now);
+        assert!(is(&keys, 0, now));
+        keys.0[0].report(&Outcome::Failed, now);
+        assert!(is(&keys, 1, now));
     }
 
     #[test]

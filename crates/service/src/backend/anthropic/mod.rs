@@ -89,7 +89,7 @@ impl Anthropic {
         let body = request::body(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
         let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
         let request = self.post(&self.messages, key, &prompt.request, body);
-        let response = accepted(key, request).await?;
+        let response = self.accepted(key, request).await?;
         response::is_stream(&response)?;
         let headers = response::passed_on(&response);
         Ok(Answering { headers, events: stream::events(response) })
@@ -98,7 +98,29 @@ impl Anthropic {
     async fn counted(&self, model_id: &str, asked: &Asked) -> Result<u64, Failure> {
         let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
         let request = self.post(&self.count_tokens, key, asked, request::to_count(model_id, asked));
-        response::counted(accepted(key, request.timeout(COUNT_TIMEOUT)).await?).await
+        response::counted(self.accepted(key, request.timeout(COUNT_TIMEOUT)).await?).await
+    }
+
+    /// Sends a request; what becomes of it is known to the key that it was sent with.
+    async fn accepted(&self, key: &Key, request: RequestBuilder) -> Result<Response, Failure> {
+        let (mut failure, status) = match request.send().await {
+            Ok(response) if response.status().is_success() => {
+                key.report(&Outcome::Good, Instant::now());
+                return Ok(response);
+            }
+            Ok(response) => {
+                let status = response.status().as_u16();
+                (response::refusal(response).await, Some(status))
+            }
+            Err(error) => (response::unsent(&error), None),
+        };
+        let outcome = response::outcome(&failure, status);
+        key.report(&outcome, Instant::now());
+        if let (Outcome::Denied, Reason::Broken { retryable, .. }) = (outcome, &mut failure.reason) {
+            // What one key is denied, another may be granted.
+            *retryable = self.keys.ready_in(Instant::now()).is_zero();
+        }
+        Err(failure)
     }
 
     fn post(&self, url: &Url, key: &Key, asked: &Asked, body: Vec<u8>) -> RequestBuilder {
@@ -109,23 +131,6 @@ impl Anthropic {
         let version = asked.version.as_deref().unwrap_or(API_VERSION);
         request.header("anthropic-version", version).header(CONTENT_TYPE, "application/json").body(body)
     }
-}
-
-/// Sends a request; what becomes of it is known to the key that it was sent with.
-async fn accepted(key: &Key, request: RequestBuilder) -> Result<Response, Failure> {
-    let (failure, status) = match request.send().await {
-        Ok(response) if response.status().is_success() => {
-            key.report(&Outcome::Good, Instant::now());
-            return Ok(response);
-        }
-        Ok(response) => {
-            let status = response.status().as_u16();
-            (response::refusal(response).await, Some(status))
-        }
-        Err(error) => (response::unsent(&error), None),
-    };
-    key.report(&response::outcome(&failure, status), Instant::now());
-    Err(failure)
 }
 
 /// What a call is told that no key may be asked for.
