@@ -95,6 +95,20 @@ async fn where_no_key_is_taken_the_error_says_why_and_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn what_the_upstream_forbids_one_call_rests_no_key() {
+    let simulator = Simulator::start();
+    let server = server(&simulator, &["one", "other"]).await;
+    let error = server.caller().complete(call(&json!({"status": 403}))).await.error().error;
+    assert_eq!((error.code, error.retryable), (ErrorCode::BackendError, false), "{error:?}");
+    server.caller().complete(call(&json!({}))).await.done();
+    assert_eq!(
+        (uses(&simulator, "one"), uses(&simulator, "other")),
+        (2, 0),
+        "who is forbidden a model is not to stop others"
+    );
+}
+
+#[tokio::test]
 async fn attempts_of_every_kind_in_one_call_are_charged_as_what_each_was() {
     let step = |script: Value| serde_json::from_value::<Script>(script).expect("a script");
     let (refused, broken) = (json!({"status": 500}), json!({"fault": "reset_after", "output": 90}));

@@ -91,7 +91,7 @@ pub(super) fn outcome(failure: &Failure, status: Option<u16>) -> Outcome {
     match &failure.reason {
         Reason::RateLimited { retry_after, .. } => Outcome::Limited(*retry_after),
         Reason::Overloaded { retry_after } => Outcome::Overloaded(*retry_after),
-        _ if matches!(status, Some(401..=403)) => Outcome::Denied,
+        _ if matches!(status, Some(401 | 402)) => Outcome::Denied,
         Reason::Broken { retryable: true, .. } => Outcome::Failed,
         _ => Outcome::Good,
     }
