@@ -139,6 +139,18 @@ async fn attempts_of_every_kind_in_one_call_are_charged_as_what_each_was() {
     }
 }
 
+#[tokio::test]
+async fn an_upstream_that_says_whether_to_come_back_is_obeyed() {
+    for (status, should_retry, requests) in [(500, false, 1), (500, true, 3), (409, true, 3), (409, false, 1)] {
+        let simulator = Simulator::start();
+        let server = server(&simulator, &["only"]).await;
+        let script = json!({"status": status, "should_retry": should_retry});
+        let error = server.caller().complete(call(&script)).await.error().error;
+        assert_eq!((error.code, error.retryable), (ErrorCode::BackendError, should_retry), "{script}: {error:?}");
+        assert_eq!(simulator.requests().len(), requests, "{script}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_are_a_part_of_what_an_upstream_has_to_carry() {
     const CALLS: usize = 40;

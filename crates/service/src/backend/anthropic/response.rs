@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use claude_code_api_wire::SHOULD_RETRY;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use reqwest::{Response, header::RETRY_AFTER};
 use serde::Deserialize;
@@ -73,6 +74,8 @@ pub(super) async fn refusal(response: Response) -> Failure {
     let said = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
     let retry_after = said(RETRY_AFTER_MS).and_then(wait_ms).or_else(|| said(RETRY_AFTER.as_str()).and_then(wait));
     let retry_after = retry_after.unwrap_or(RETRY_AFTER_DEFAULT).min(RETRY_AFTER_MAX);
+    let retryable = said(SHOULD_RETRY).and_then(|said| said.parse().ok());
+    let retryable = retryable.unwrap_or(status == 408 || status >= 500);
     let headers = Box::new(passed_on(&response));
     let unspent = |reason| Failure { spend: Spend::Unspent, reason };
     match status {
@@ -81,7 +84,7 @@ pub(super) async fn refusal(response: Response) -> Failure {
         400 | 404 | 413 => unspent(Reason::Refused { status, message: reason(response).await }),
         _ => {
             let message = format!("refused with HTTP {status}: {}", reason(response).await);
-            broken(Spend::Unspent, status == 408 || status >= 500, message)
+            broken(Spend::Unspent, retryable, message)
         }
     }
 }
