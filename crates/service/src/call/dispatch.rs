@@ -104,6 +104,8 @@ async fn again_and_again(
     let mut attempts = 0;
     loop {
         attempts += 1;
+        // While it is left alone nothing reaches the upstream, so that nothing is spared it.
+        let is_asked = backend.ready_in().is_zero();
         seen.attempt(Attempted::new(target, request, max_tokens, route()));
         let failure = match attempt(target, request, max_tokens, seen).await {
             Ok(opened) => return Ok(opened),
@@ -111,7 +113,7 @@ async fn again_and_again(
         };
         seen.spend = Some(failure.spend);
         let pause = retry::pause(backend, &failure, attempts).filter(|_| !target.offer.is_embedded);
-        let Some(pause) = pause.filter(|_| app.retries().spend(name)) else { return Err(failure) };
+        let Some(pause) = pause.filter(|_| !is_asked || app.retries().spend(name)) else { return Err(failure) };
         tracing::info!(backend = name, ?pause, "did not answer; trying again");
         tokio::time::sleep(pause).await;
     }

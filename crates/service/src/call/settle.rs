@@ -114,7 +114,8 @@ fn estimated(seen: &Seen, max_tokens: u32) -> Usage {
     let may_think = seen.bytes == 0 && seen.target.as_ref().is_some_and(|target| target.thinks);
     let is_out_of_sight = seen.hides != Hides::Nothing || may_think;
     let came = if is_out_of_sight { u64::MAX } else { seen.bytes as u64 + ON_THE_WAY_TOKENS };
-    let output_tokens = seen.usage.output_tokens.max(came).min(max_tokens.into());
+    // What was said to be generated was, the bound or not.
+    let output_tokens = came.min(max_tokens.into()).max(seen.usage.output_tokens);
     Usage { output_tokens, ..seen.usage }
 }
 
