@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod backend;
+pub mod batch;
 pub mod call;
 pub mod config;
 pub mod directory;

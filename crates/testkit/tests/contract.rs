@@ -6,7 +6,8 @@ use claude_code_api_wire::{ErrorCode, ErrorEnvelope, Health, HealthStatus, Servi
 use http::Method;
 use serde_json::{Value, json};
 
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
+    "/v1/batch",
     "/v1/complete",
     "/v1/messages",
     "/v1/messages/count_tokens",

@@ -4,6 +4,7 @@
 //! service. Units are in the names or in the documentation of each field.
 
 pub mod anthropic;
+mod batch;
 mod complete;
 mod error;
 mod fields;
@@ -13,6 +14,7 @@ pub mod openai;
 pub mod sse;
 mod usage;
 
+pub use batch::{BatchEvent, BatchPrompt, BatchRequest, BatchResponse, BatchResult, BatchStatus};
 pub use complete::{Cache, CompleteRequest, CompleteResponse, Delta, Message, Role, Route, Start, StopReason, Usage};
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope};
 pub use fields::Fields;

@@ -112,6 +112,18 @@ impl CallFailure {
         }
     }
 
+    /// When there may be room for the call, where it is only that that it lacks.
+    pub(crate) fn room_in(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after, .. }
+            | Self::UpstreamLimited { retry_after, .. }
+            | Self::RateLimited { retry_after, .. }
+            | Self::CallsMax { retry_after, .. }
+            | Self::BudgetHeld { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// The failure in one word, for the log.
     pub(super) fn word(&self) -> &'static str {
         match self {

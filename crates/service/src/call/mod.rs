@@ -43,6 +43,7 @@ pub use line::Lines;
 pub use rate::Rates;
 use reserve::Held;
 pub use retry::Retries;
+pub(crate) use route::check_model;
 
 /// Who calls, as authentication found out.
 #[derive(Clone, Debug)]

@@ -126,6 +126,14 @@ impl Routed {
     }
 }
 
+/// Whether any backend has this model, and it a price.
+pub(crate) fn check_model(app: &App, asked: &ModelChoice) -> Result<(), CallFailure> {
+    match offers(app, asked).next() {
+        Some((backend, offer)) => target(app, backend, offer, 0).map(drop),
+        None => Err(unknown_model(app, asked)),
+    }
+}
+
 pub(super) fn unknown_model(app: &App, asked: &ModelChoice) -> CallFailure {
     let names: Vec<String> = app.backends().iter().flat_map(|backend| backend.names()).collect();
     let shown: String = asked.as_str().chars().take(80).collect();

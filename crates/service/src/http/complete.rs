@@ -122,7 +122,7 @@ fn response(updates: &Updates, answer: &Answer) -> CompleteResponse {
     }
 }
 
-fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
+pub(super) fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
     let messages = messages(body.prompt, body.messages)?;
     let temperature = body.temperature.map(|value| within("temperature", value, 0.0..=1.0)).transpose()?;
     let top_p = body.top_p.map(|value| above_zero("top_p", value, 1.0)).transpose()?;

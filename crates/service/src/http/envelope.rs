@@ -20,7 +20,7 @@ impl Envelope {
     /// The one that goes with the endpoint; with the caller's SDK where there is no such endpoint.
     pub(super) fn of(request: &Request) -> Self {
         /// Who calls these speaks the native dialect, whatever headers come along.
-        const NATIVE: [&str; 5] = ["/v1/complete", "/v1/usage", "/v1/projects", "/v1/keys", "/health"];
+        const NATIVE: [&str; 6] = ["/v1/complete", "/v1/batch", "/v1/usage", "/v1/projects", "/v1/keys", "/health"];
         let (path, headers) = (request.uri().path(), request.headers());
         let is_of = |known: &str| path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if NATIVE.into_iter().any(is_of) {

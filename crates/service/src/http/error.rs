@@ -79,6 +79,20 @@ impl ApiError {
         CallFailure::ShuttingDown.into()
     }
 
+    /// The same error of a part of the request: what is called `own` there is called `place` in the whole.
+    pub(super) fn within(self, place: &str, own: &str) -> Self {
+        let Some(rest) = self.field.as_deref().and_then(|field| field.strip_prefix(own)) else { return self };
+        let field = format!("{place}{rest}");
+        let message =
+            self.message.strip_prefix(own).map_or_else(|| self.message.clone(), |rest| format!("{place}{rest}"));
+        Self { field: Some(field), message, ..self }
+    }
+
+    /// The code, and the message.
+    pub(super) fn told(self) -> (ErrorCode, String) {
+        (self.code, self.message)
+    }
+
     /// The error, under the id of its request.
     pub(super) fn body(&self, id: &RequestId) -> ErrorBody {
         ErrorBody {

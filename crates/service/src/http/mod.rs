@@ -14,6 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::app::App;
 
 mod auth;
+mod batch;
 mod body;
 mod budget;
 mod chat;
@@ -46,6 +47,7 @@ struct Contract;
 fn endpoints() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(complete::complete))
+        .routes(routes!(batch::batch))
         .routes(routes!(messages::messages))
         .routes(routes!(messages::count_tokens))
         .routes(routes!(chat::completions))

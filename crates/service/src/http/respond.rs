@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use futures_core::Stream;
@@ -59,17 +59,20 @@ pub(super) async fn events(
         return Err(failure.into());
     }
     let passed_on = updates.started().map(|started| started.headers.clone());
-    let mut response = Body::from_stream(frames(updates, first, dialect)).into_response();
-    stream_headers(response.headers_mut());
+    let mut response = stream(frames(updates, first, dialect));
     response.headers_mut().extend(passed_on.unwrap_or_default());
     Ok(response)
 }
 
-fn stream_headers(headers: &mut HeaderMap) {
+/// A response of server-sent events.
+pub(super) fn stream(frames: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
+    let mut response = Body::from_stream(frames).into_response();
+    let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that buffer would turn a stream into a wait.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
 }
 
 struct EventStream<D> {

@@ -1,0 +1,185 @@
+//! `POST /v1/batch`, the native dialect. Step 2 of 7, for many calls at once; their answers go out together, or one by one.
+
+use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json,
+    body::Bytes,
+    extract::{Request as HttpRequest, State},
+    response::{IntoResponse, Response},
+};
+use claude_code_api_wire::{
+    BatchEvent, BatchPrompt, BatchRequest, BatchResponse, BatchResult, BatchStatus, CompleteRequest, ErrorEnvelope, sse,
+};
+use futures_core::Stream;
+use futures_util::StreamExt;
+
+use super::{auth::Authenticated, body, complete, error::ApiError, respond, spend};
+use crate::{
+    app::App,
+    batch::{self, Outcome},
+    call::{self, Caller, Request},
+    id::RequestId,
+    money::Nanos,
+};
+
+const PROMPTS_MAX: usize = 100_000;
+const CONCURRENCY_DEFAULT: u32 = 16;
+const CONCURRENCY_MAX: u32 = 1_000;
+
+/// How often a stream that has nothing to say shows that it lives.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// Complete many prompts.
+///
+/// With `"stream": true` the answer is a stream of server-sent events: `result` (`index`, and the result) for each prompt as it ends, then
+/// exactly one `done` (the totals). Comments keep it alive. What is wrong with the request fails all of it; what happens to a prompt
+/// fails that prompt.
+#[utoipa::path(
+    post, path = "/v1/batch", request_body = BatchRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "As for `/v1/complete`; the prompt at place i has the key with `/i` \
+        after it.")),
+    responses(
+        (status = 200, description = "What came of each; or a stream of it.", body = BatchResponse),
+        (status = "default", description = "What was wrong.", body = ErrorEnvelope),
+    )
+)]
+pub(super) async fn batch(
+    State(app): State<Arc<App>>,
+    Extension(_): Extension<RequestId>,
+    caller: Authenticated,
+    request: HttpRequest,
+) -> Result<Response, ApiError> {
+    spend::admitted(&app)?;
+    let key = spend::idempotency_key(request.headers())?;
+    let body: BatchRequest = body::json(request, app.limits().body_bytes_max).await?;
+    let caller = caller.acting_for(&app, body.project_id.as_deref())?;
+    let calls_max = calls_max(&body)?;
+    let (stream, prompts) = (body.stream, body.prompts.clone());
+    let mut requests = decode(body)?;
+    if let Some(request) = requests.first() {
+        call::check_model(&app, &request.model)?;
+    }
+    claim(&app, &caller, key.as_deref(), &mut requests);
+    let results = results(app, caller, prompts, requests, calls_max);
+    Ok(if stream { respond::stream(frames(results)) } else { whole(results).await })
+}
+
+/// How many calls run at a time.
+fn calls_max(body: &BatchRequest) -> Result<usize, ApiError> {
+    let asked = body.max_concurrency.unwrap_or(CONCURRENCY_DEFAULT);
+    let most = spend::within("max_concurrency", asked, 1..=CONCURRENCY_MAX)?;
+    Ok(if body.parallel.unwrap_or(true) { most as usize } else { 1 })
+}
+
+/// Every prompt as a call of its own.
+fn decode(body: BatchRequest) -> Result<Vec<Request>, ApiError> {
+    if body.prompts.len() > PROMPTS_MAX {
+        let count = body.prompts.len();
+        return Err(ApiError::invalid("prompts", format!("prompts: takes at most {PROMPTS_MAX}; there were {count}")));
+    }
+    let BatchRequest { prompts, model, system, max_tokens, timeout, max_cost, .. } = body;
+    let all = CompleteRequest { model, system, max_tokens, timeout, max_cost, ..CompleteRequest::default() };
+    let each = prompts.into_iter().enumerate().map(|(index, BatchPrompt { prompt, .. })| {
+        let request = CompleteRequest { prompt: Some(prompt), ..all.clone() };
+        complete::decode(request).map_err(|error| error.within(&format!("prompts[{index}]"), "prompt"))
+    });
+    each.collect()
+}
+
+/// The prompt at place i is sent under the key with `/i` after it.
+fn claim(app: &App, caller: &Caller, key: Option<&str>, requests: &mut [Request]) {
+    let Some(key) = key else { return };
+    for (index, request) in requests.iter_mut().enumerate() {
+        request.claim = call::claim(app, &caller.project, "batch", &format!("{key}/{index}"), request);
+    }
+}
+
+/// The results as they come, and how many there will be.
+struct Results {
+    total: usize,
+    coming: Pin<Box<dyn Stream<Item = (usize, BatchResult)> + Send>>,
+}
+
+fn results(
+    app: Arc<App>,
+    caller: Caller,
+    prompts: Vec<BatchPrompt>,
+    requests: Vec<Request>,
+    calls_max: usize,
+) -> Results {
+    let total = prompts.len();
+    let mut prompts: Vec<Option<BatchPrompt>> = prompts.into_iter().map(Some).collect();
+    let coming = batch::outcomes(app, caller, requests, calls_max).map(move |outcome| {
+        let prompt = prompts[outcome.index].take().expect("a call ends once");
+        (outcome.index, result(prompt, outcome))
+    });
+    Results { total, coming: Box::pin(coming) }
+}
+
+fn result(BatchPrompt { prompt, id }: BatchPrompt, outcome: Outcome) -> BatchResult {
+    let failed = BatchResult {
+        id,
+        prompt,
+        status: BatchStatus::Failed,
+        content: None,
+        usage: None,
+        cost: None,
+        cost_nanos: None,
+        error: None,
+        error_code: None,
+        call_id: None,
+        model: None,
+        model_id: None,
+    };
+    match outcome.end {
+        Ok((answer, text)) => BatchResult {
+            status: BatchStatus::Completed,
+            content: Some(text),
+            usage: Some(answer.usage.into()),
+            cost: Some(Nanos(answer.cost_nanos).usd()),
+            cost_nanos: Some(answer.cost_nanos),
+            call_id: Some(answer.id.clone()),
+            model: Some(answer.model.clone()),
+            model_id: Some(answer.model_id.clone()),
+            ..failed
+        },
+        Err(failure) => {
+            let (code, message) = ApiError::from(failure).told();
+            BatchResult { error: Some(message), error_code: Some(code), ..failed }
+        }
+    }
+}
+
+/// All results together.
+async fn whole(mut results: Results) -> Response {
+    let mut response = BatchResponse::of(results.total);
+    let mut places: Vec<Option<BatchResult>> = vec![None; results.total];
+    while let Some((index, result)) = results.coming.next().await {
+        response.count(&result);
+        places[index] = Some(result);
+    }
+    let results = places.into_iter().map(|result| result.expect("every call ends")).collect();
+    Json(totals(BatchResponse { results: Some(results), ..response })).into_response()
+}
+
+fn totals(response: BatchResponse) -> BatchResponse {
+    BatchResponse { total_cost: Nanos(response.total_cost_nanos).usd(), ..response }
+}
+
+/// Each result as it comes, and the totals at the end.
+fn frames(results: Results) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let response = BatchResponse::of(results.total);
+    futures_util::stream::unfold(Some((results, response)), |state| async {
+        let (mut results, mut response) = state?;
+        let frame = match tokio::time::timeout(HEARTBEAT_EVERY, results.coming.next()).await {
+            Err(_) => sse::comment("heartbeat"),
+            Ok(None) => return Some((Ok(sse::event("done", &totals(response)).into()), None)),
+            Ok(Some((index, result))) => {
+                response.count(&result);
+                sse::event("result", &BatchEvent { index, result })
+            }
+        };
+        Some((Ok(frame.into()), Some((results, response))))
+    })
+}
