@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     app::App,
-    call::{self, Answer, CallFailure, Caller, Request, Updates},
+    call::{self, Answer, CallFailure, Caller, Hearing, Request, Updates},
 };
 
 /// What came of one of the requests.
@@ -43,7 +43,8 @@ async fn one(app: &Arc<App>, caller: &Caller, request: Request) -> Result<(Arc<A
     let deadline = Instant::now() + request.timeout;
     loop {
         let timeout = deadline.saturating_duration_since(Instant::now());
-        let mut updates: Updates = call::start(app, caller.clone(), Request { timeout, ..request.clone() });
+        let mut updates: Updates =
+            call::start(app, caller.clone(), Request { timeout, ..request.clone() }, Hearing::Whole);
         let failure = match updates.end().await {
             Ok(answer) => return Ok((answer, updates.text())),
             Err(failure) => failure,

@@ -1,10 +1,10 @@
 //! Feed: what a call has said until now, and everyone who listens. Who comes later hears it from its beginning.
 //!
-//! The call is never held up by a slow listener, as the whole answer is in memory anyway.
+//! The call is never held up by a slow listener. What one listener alone hears as it comes is forgotten once it is heard.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -30,10 +30,21 @@ pub enum Update {
     Failed(CallFailure),
 }
 
+/// How the one who starts a call hears its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    /// At its end, as a whole.
+    Whole,
+    /// Each event as it comes, once.
+    AsItComes,
+}
+
 #[derive(Debug, Default)]
 struct Log {
     start: Option<Arc<Started>>,
-    events: Vec<Arc<Event>>,
+    /// Whether events are kept that were heard: then any number may listen.
+    is_kept: bool,
+    events: Mutex<VecDeque<Arc<Event>>>,
     end: Option<Result<Arc<Answer>, CallFailure>>,
 }
 
@@ -41,13 +52,25 @@ impl Log {
     /// The message that the events make, with those that end it.
     fn message(&self, answer: &Answer) -> Message {
         let mut collector = Collector::default();
-        let events = self.events.iter().map(|event| &event.raw).chain(&answer.closing);
-        events.for_each(|event| collector.event(&event.data));
+        let events = self.events();
+        let raw = events.iter().map(|event| &event.raw).chain(&answer.closing);
+        raw.for_each(|event| collector.event(&event.data));
         collector.message()
     }
 
+    /// The next event for one who has heard so many.
+    fn event(&self, events_heard: usize) -> Option<Arc<Event>> {
+        let mut events = self.events();
+        if self.is_kept { events.get(events_heard).cloned() } else { events.pop_front() }
+    }
+
+    fn events(&self) -> MutexGuard<'_, VecDeque<Arc<Event>>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn text(&self) -> String {
-        let pieces = self.events.iter().filter_map(|event| match &event.said {
+        let events = self.events();
+        let pieces = events.iter().filter_map(|event| match &event.said {
             Said::Text(text) => Some(text.as_str()),
             _ => None,
         });
@@ -60,8 +83,9 @@ impl Log {
 pub(super) struct Feed(watch::Sender<Log>);
 
 impl Feed {
-    pub(super) fn new() -> (Self, Updates) {
-        let (feed, log) = watch::channel(Log::default());
+    /// `is_kept`: others may listen, or all of it is asked for in the end.
+    pub(super) fn new(is_kept: bool) -> (Self, Updates) {
+        let (feed, log) = watch::channel(Log { is_kept, ..Log::default() });
         (Self(feed), Updates::new(log))
     }
 
@@ -70,7 +94,7 @@ impl Feed {
     }
 
     pub(super) fn event(&self, event: Arc<Event>) {
-        self.0.send_modify(|log| log.events.push(event));
+        self.0.send_modify(|log| log.events().push_back(event));
     }
 
     pub(super) fn end(&self, end: Result<Answer, CallFailure>) {
@@ -129,9 +153,9 @@ impl Updates {
             self.started = true;
             return Some(Update::Started(Arc::clone(started)));
         }
-        if let Some(event) = log.events.get(self.events_heard) {
+        if let Some(event) = log.event(self.events_heard) {
             self.events_heard += 1;
-            return Some(Update::Event(Arc::clone(event)));
+            return Some(Update::Event(event));
         }
         log.end.clone().map(|end| end.map_or_else(Update::Failed, Update::Finished))
     }
@@ -152,12 +176,12 @@ impl Updates {
         self.log.borrow().start.clone()
     }
 
-    /// The whole message of a call that has its answer.
+    /// The whole message of a call that has its answer, and is heard as a whole.
     pub fn message(&self, answer: &Answer) -> Message {
         self.log.borrow().message(answer)
     }
 
-    /// All text of the answer until now.
+    /// All text of the answer until now, where it is heard as a whole.
     pub fn text(&self) -> String {
         self.log.borrow().text()
     }
@@ -182,7 +206,7 @@ impl Feeds {
         Some(feed.listen())
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<CallId, Weak<Feed>>> {
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<CallId, Weak<Feed>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -243,8 +267,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_one_alone_hears_as_it_comes_is_forgotten_once_it_is_heard() {
+        let (feed, mut updates) = Feed::new(false);
+        feed.event(text("one "));
+        feed.event(text("two"));
+        assert_eq!(words(&updates.next().await), say::text("one ").data);
+        assert_eq!(updates.text(), "two");
+        assert_eq!(words(&updates.next().await), say::text("two").data);
+        assert!(updates.ready().is_none());
+    }
+
+    #[tokio::test]
     async fn who_comes_late_hears_all_of_it() {
-        let (feed, mut early) = Feed::new();
+        let (feed, mut early) = Feed::new(true);
         feed.start(Arc::new(Started { id: "c".to_owned(), ..Started::default() }));
         assert_eq!(words(&early.next().await), "start c");
         feed.event(text("one "));
@@ -262,7 +297,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_feed_that_is_dropped_without_an_end_is_told_as_abandoned() {
-        let (feed, mut updates) = Feed::new();
+        let (feed, mut updates) = Feed::new(true);
         feed.event(text("half"));
         drop(feed);
         assert_eq!(words(&updates.next().await), say::text("half").data);
@@ -273,7 +308,7 @@ mod tests {
     async fn who_comes_back_within_the_grace_finds_the_call_running() {
         const GRACE: Duration = Duration::from_millis(200);
         let (feeds, call) = (Feeds::default(), CallId::new());
-        let (feed, updates) = Feed::new();
+        let (feed, updates) = Feed::new(true);
         let feed = Arc::new(feed);
         let announced = feeds.announce(call, &feed);
         drop(updates);

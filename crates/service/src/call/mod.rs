@@ -38,7 +38,7 @@ pub(crate) use claim::claim;
 pub(crate) use count::count;
 pub use failure::CallFailure;
 use feed::Feed;
-pub use feed::{Feeds, Update, Updates};
+pub use feed::{Feeds, Hearing, Update, Updates};
 pub use line::Lines;
 pub use rate::Rates;
 use reserve::Held;
@@ -79,8 +79,8 @@ impl Request {
 }
 
 /// Starts a call in a task of its own.
-pub fn start(app: &Arc<App>, caller: Caller, request: Request) -> Updates {
-    let (feed, updates) = Feed::new();
+pub fn start(app: &Arc<App>, caller: Caller, request: Request, hearing: Hearing) -> Updates {
+    let (feed, updates) = Feed::new(hearing == Hearing::Whole || request.claim.is_some());
     let span = tracing::info_span!("call", id = tracing::field::Empty, project = caller.project.as_str());
     let app = Arc::clone(app);
     let task_app = Arc::clone(&app);
@@ -192,7 +192,8 @@ mod tests {
             claim: None,
         };
         let project = ProjectId::default_project();
-        let mut updates = start(&app, Caller { project: project.clone(), makes_project: true }, request);
+        let mut updates =
+            start(&app, Caller { project: project.clone(), makes_project: true }, request, Hearing::Whole);
         assert!(matches!(updates.next().await, Update::Failed(CallFailure::Abandoned)), "there is nothing to say");
         app.begin_drain();
         app.drained().await;

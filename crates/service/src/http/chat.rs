@@ -22,7 +22,7 @@ use super::{
     body,
     error::ApiError,
     respond::{self, Dialect},
-    spend,
+    spend::{self, Door},
 };
 use crate::{
     app::App,
@@ -62,7 +62,7 @@ pub(super) async fn completions(
     let project = project.as_deref().map_or_else(|| spend::project_header(&headers), |named| Ok(Some(named)))?;
     let caller = caller.acting_for(&app, project)?;
     let (stream, include_usage) = (decoded.stream, decoded.include_usage);
-    let mut updates = spend::start(&app, caller, "chat", key, asked(decoded, &headers)?);
+    let mut updates = spend::start(&app, caller, Door { name: "chat", key, stream }, asked(decoded, &headers)?);
     if stream {
         return respond::events(updates, Chunks { id, include_usage, writer: None }, None).await;
     }
@@ -127,7 +127,7 @@ impl Dialect for Chunks {
         written(&chunks.unwrap_or_default())
     }
 
-    fn finished(&mut self, _: &Updates, answer: &Answer) -> String {
+    fn finished(&mut self, answer: &Answer) -> String {
         let chunks = self.writer.as_mut().map(|writer| writer.finish(answer.stop_reason.as_str(), &bill(answer)));
         written(&chunks.unwrap_or_default()) + &sse::data("[DONE]")
     }

@@ -16,12 +16,12 @@ use super::{
     body,
     error::ApiError,
     respond::{self, Dialect},
-    spend::{self, above_zero, within},
+    spend::{self, Door, above_zero, within},
 };
 use crate::{
     app::App,
     backend::{Asked, Event, Said},
-    call::{Answer, Request, Started, Updates},
+    call::{Answer, Request, Started},
     id::RequestId,
     model::ModelChoice,
     money::Nanos,
@@ -56,12 +56,13 @@ pub(super) async fn complete(
     let body: CompleteRequest = body::json(request, app.limits().body_bytes_max).await?;
     let caller = caller.acting_for(&app, body.project_id.as_deref())?;
     let stream = body.stream;
-    let mut updates = spend::start(&app, caller, "complete", key, decode(body)?);
+    let mut updates = spend::start(&app, caller, Door { name: "complete", key, stream }, decode(body)?);
     if stream {
-        return respond::events(updates, Native { id, is_queued: true }, Some(STATUS_PATIENCE)).await;
+        return respond::events(updates, Native { id, is_queued: true, text: String::new() }, Some(STATUS_PATIENCE))
+            .await;
     }
     let answer = respond::whole(&mut updates).await?;
-    Ok(Json(response(&updates, &answer)).into_response())
+    Ok(Json(response(updates.text(), &answer)).into_response())
 }
 
 /// How long a stream's status waits for the call's first update. A call that fails within it is answered with the status of
@@ -72,6 +73,8 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 struct Native {
     id: RequestId,
     is_queued: bool,
+    /// What was told.
+    text: String,
 }
 
 impl Dialect for Native {
@@ -83,13 +86,16 @@ impl Dialect for Native {
 
     fn event(&mut self, event: &Event) -> String {
         match &event.said {
-            Said::Text(text) => sse::event("delta", &Delta { text: text.clone() }),
+            Said::Text(text) => {
+                self.text += text;
+                sse::event("delta", &Delta { text: text.clone() })
+            }
             _ => String::new(),
         }
     }
 
-    fn finished(&mut self, updates: &Updates, answer: &Answer) -> String {
-        sse::event("done", &response(updates, answer))
+    fn finished(&mut self, answer: &Answer) -> String {
+        sse::event("done", &response(std::mem::take(&mut self.text), answer))
     }
 
     fn failed(&mut self, error: ApiError) -> String {
@@ -101,14 +107,14 @@ impl Dialect for Native {
     }
 }
 
-fn response(updates: &Updates, answer: &Answer) -> CompleteResponse {
+fn response(content: String, answer: &Answer) -> CompleteResponse {
     let Answer { usage, cost_nanos, .. } = *answer;
     let answer = answer.clone();
     CompleteResponse {
         id: answer.id,
         model: answer.model,
         model_id: answer.model_id,
-        content: updates.text(),
+        content,
         stop_reason: answer.stop_reason,
         usage: usage.into(),
         cache: usage.into(),

@@ -21,12 +21,12 @@ use super::{
     body,
     error::ApiError,
     respond::{self, Dialect},
-    spend,
+    spend::{self, Door},
 };
 use crate::{
     app::App,
     backend::{Asked, Event},
-    call::{self, Answer, Request, Started, Updates},
+    call::{self, Answer, Request, Started},
     id::RequestId,
     model::ModelChoice,
 };
@@ -70,7 +70,7 @@ pub(super) async fn messages(
         timeout: spend::sdk_timeout(&headers, stream),
         claim: None,
     };
-    let mut updates = spend::start(&app, caller, "messages", key, request);
+    let mut updates = spend::start(&app, caller, Door { name: "messages", key, stream }, request);
     if stream {
         return respond::events(updates, Events { id }, None).await;
     }
@@ -149,7 +149,7 @@ impl Dialect for Events {
         written(&event.raw)
     }
 
-    fn finished(&mut self, _: &Updates, answer: &Answer) -> String {
+    fn finished(&mut self, answer: &Answer) -> String {
         answer.closing.iter().map(written).collect()
     }
 

@@ -24,7 +24,7 @@ pub(super) trait Dialect: Send + 'static {
     /// The next event of the answer.
     fn event(&mut self, event: &Event) -> String;
     /// The answer is complete.
-    fn finished(&mut self, updates: &Updates, answer: &Answer) -> String;
+    fn finished(&mut self, answer: &Answer) -> String;
     /// There is no answer, or no whole one.
     fn failed(&mut self, error: ApiError) -> String;
     /// Nothing is to be said, and the stream lives.
@@ -143,7 +143,7 @@ impl<D: Dialect> EventStream<D> {
                 self.heartbeat.reset();
                 self.dialect.event(&event)
             }
-            Update::Finished(answer) => self.dialect.finished(&self.updates, &answer),
+            Update::Finished(answer) => self.dialect.finished(&answer),
             Update::Failed(failure) => self.dialect.failed(failure.into()),
         }
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::error::ApiError;
 use crate::{
     app::App,
-    call::{self, Caller, Request, Updates},
+    call::{self, Caller, Hearing, Request, Updates},
 };
 
 const TIMEOUT_DEFAULT_S: f64 = 600.0;
@@ -21,10 +21,21 @@ pub(super) fn admitted(app: &App) -> Result<(), ApiError> {
     if app.is_draining() { Err(ApiError::shutting_down()) } else { Ok(()) }
 }
 
+/// What all doors know of a call beside what it asks.
+pub(super) struct Door {
+    /// Its name: keys of one door are not those of another.
+    pub(super) name: &'static str,
+    /// The key under which the caller would send the call again.
+    pub(super) key: Option<String>,
+    /// Whether the answer is told as it comes.
+    pub(super) stream: bool,
+}
+
 /// Starts a call, under its key where it has one.
-pub(super) fn start(app: &Arc<App>, caller: Caller, door: &str, key: Option<String>, mut request: Request) -> Updates {
-    request.claim = key.and_then(|key| call::claim(app, &caller.project, door, &key, &request));
-    call::start(app, caller, request)
+pub(super) fn start(app: &Arc<App>, caller: Caller, door: Door, mut request: Request) -> Updates {
+    let Door { name, key, stream } = door;
+    request.claim = key.and_then(|key| call::claim(app, &caller.project, name, &key, &request));
+    call::start(app, caller, request, if stream { Hearing::AsItComes } else { Hearing::Whole })
 }
 
 /// The key under which the caller would send this call again.
