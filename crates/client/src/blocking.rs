@@ -13,12 +13,16 @@
 //!
 //! It must not be used on a thread of an async runtime: there, use the async one.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use claude_code_api_wire::{CompleteResponse, Health, Period, UsageReport};
 use tokio::runtime::Runtime;
 
-use crate::{Error, ErrorKind, Request, TextStream, process::PerProcess};
+use crate::{Batch, BatchResponse, Error, ErrorKind, Request, TextStream, process::PerProcess};
 
 /// How long a wait goes on before it is asked whether to stop.
 const SLICE: Duration = Duration::from_millis(50);
@@ -52,6 +56,16 @@ impl Client {
         self.stream_unless(request, None)
     }
 
+    /// What came of each of many prompts: see [`Client::batch`](crate::Client::batch).
+    pub fn batch(&self, batch: impl Into<Batch>) -> Result<BatchResponse, Error> {
+        self.wait(self.inner.batch(batch), None)
+    }
+
+    /// The results of many prompts as they come: see [`Client::batch_stream`](crate::Client::batch_stream).
+    pub fn batch_stream(&self, batch: impl Into<Batch>) -> Result<BatchStream, Error> {
+        self.batch_stream_unless(batch, None)
+    }
+
     /// What a project has used: see [`Client::usage`](crate::Client::usage).
     pub fn usage(&self, project: Option<&str>, period: Period) -> Result<UsageReport, Error> {
         self.wait(self.inner.usage(project, period), None)
@@ -78,8 +92,25 @@ impl Client {
         request: impl Into<Request>,
         stop: Option<&mut dyn FnMut() -> bool>,
     ) -> Result<Stream, Error> {
+        self.open_unless(self.inner.stream(request), stop)
+    }
+
+    /// As [`Client::batch_stream`], with `stop` as in [`Client::wait`].
+    pub fn batch_stream_unless(
+        &self,
+        batch: impl Into<Batch>,
+        stop: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<BatchStream, Error> {
+        self.open_unless(self.inner.batch_stream(batch), stop)
+    }
+
+    fn open_unless<S>(
+        &self,
+        opening: impl Future<Output = Result<S, Error>>,
+        stop: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<Stream<S>, Error> {
         let runtime = self.runtime()?;
-        let inner = wait(&runtime, self.inner.stream(request), stop)?;
+        let inner = wait(&runtime, opening, stop)?;
         Ok(Stream { inner: Some(inner), runtime, pid: std::process::id() })
     }
 
@@ -114,29 +145,35 @@ impl Drop for Client {
     }
 }
 
+/// The results of a batch as they come. Dropping it cancels what is unfinished.
+pub type BatchStream = Stream<crate::BatchStream>;
+
 /// An answer as it comes. Dropping it stops the generation.
 #[derive(Debug)]
-pub struct Stream {
+pub struct Stream<S = TextStream> {
     /// `None` once closed.
-    inner: Option<TextStream>,
+    inner: Option<S>,
     runtime: Arc<Runtime>,
     pid: u32,
 }
 
-impl Stream {
-    /// The next text, with `stop` as in [`Client::wait`]: a stream whose read was interrupted goes on, until it is closed.
-    pub fn next_unless(&mut self, stop: Option<&mut dyn FnMut() -> bool>) -> Option<Result<String, Error>> {
+impl<S: futures_core::Stream<Item = Result<T, Error>> + Unpin, T> Stream<S> {
+    /// The next text or result, with `stop` as in [`Client::wait`]: a stream whose read was interrupted goes on, until it is closed.
+    pub fn next_unless(&mut self, stop: Option<&mut dyn FnMut() -> bool>) -> Option<Result<T, Error>> {
         if self.pid != std::process::id() {
             let message = "this stream belongs to the process that forked this one; start another here";
             return Some(Err(Error::new(ErrorKind::Configuration, message)));
         }
         let stream = self.inner.as_mut()?;
-        let next = async { stream.next().await.transpose() };
-        wait(&self.runtime, next, stop).transpose()
+        let next = pin!(std::future::poll_fn(|context| Pin::new(&mut *stream).poll_next(context)));
+        // A read that is given up ends no connection, so that none is waited for.
+        wait_in_slices(&self.runtime, next, stop).unwrap_or_else(|| Some(Err(interrupted())))
     }
+}
 
+impl<S> Stream<S> {
     /// The async stream that this one drives; `None` once closed.
-    pub fn inner(&self) -> Option<&TextStream> {
+    pub fn inner(&self) -> Option<&S> {
         self.inner.as_ref()
     }
 
@@ -152,15 +189,15 @@ impl Stream {
     }
 }
 
-impl Iterator for Stream {
-    type Item = Result<String, Error>;
+impl<S: futures_core::Stream<Item = Result<T, Error>> + Unpin, T> Iterator for Stream<S> {
+    type Item = Result<T, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_unless(None)
     }
 }
 
-impl Drop for Stream {
+impl<S> Drop for Stream<S> {
     fn drop(&mut self) {
         self.close();
         if self.pid != std::process::id() {
@@ -174,19 +211,31 @@ fn wait<T>(
     operation: impl Future<Output = Result<T, Error>>,
     stop: Option<&mut dyn FnMut() -> bool>,
 ) -> Result<T, Error> {
-    let Some(stop) = stop else { return runtime.block_on(operation) };
     let mut operation = Box::pin(operation);
+    wait_in_slices(runtime, operation.as_mut(), stop).unwrap_or_else(|| {
+        ending_connections(runtime, || drop(operation));
+        Err(interrupted())
+    })
+}
+
+/// `None`: told to stop.
+fn wait_in_slices<T>(
+    runtime: &Runtime,
+    mut operation: Pin<&mut impl Future<Output = T>>,
+    stop: Option<&mut dyn FnMut() -> bool>,
+) -> Option<T> {
+    let Some(stop) = stop else { return Some(runtime.block_on(operation)) };
     loop {
-        let slice = runtime.block_on(async { tokio::time::timeout(SLICE, pin!(operation.as_mut())).await });
-        match slice {
-            Ok(result) => return result,
-            Err(_) if stop() => {
-                ending_connections(runtime, || drop(operation));
-                return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
-            }
+        match runtime.block_on(async { tokio::time::timeout(SLICE, operation.as_mut()).await }) {
+            Ok(result) => return Some(result),
+            Err(_) if stop() => return None,
             Err(_) => {}
         }
     }
+}
+
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "interrupted")
 }
 
 /// Does what makes connections end, and drives them until one has.

@@ -10,7 +10,7 @@ use reqwest::{Method, Url, header::HeaderValue};
 use uuid::Uuid;
 
 use crate::{
-    ClientBuilder, Error, ErrorKind, Request, TextStream,
+    Batch, BatchResponse, BatchStream, ClientBuilder, Error, ErrorKind, Request, TextStream,
     options::Options,
     retry::{self, RetryBudget},
     transport::{self, Transport},
@@ -99,6 +99,26 @@ impl Client {
         self.attempts(deadline, attempt).await
     }
 
+    /// What came of each of many prompts, in their order. What fails a prompt stands in its result; the batch itself is `Ok`.
+    ///
+    /// # Errors
+    /// What the service refused as a whole, connections that failed, or 60 s without a byte.
+    pub async fn batch(&self, batch: impl Into<Batch>) -> Result<BatchResponse, Error> {
+        self.batch_stream(batch).await?.response().await
+    }
+
+    /// The results of many prompts as they come. Returns when the service has taken the batch.
+    ///
+    /// # Errors
+    /// As [`Client::batch`]. Errors after the service has taken it come from the stream.
+    pub async fn batch_stream(&self, batch: impl Into<Batch>) -> Result<BatchStream, Error> {
+        let mut batch = batch.into();
+        batch.check()?;
+        self.fill_in(&mut batch.body.project_id);
+        let key = idempotency_key(batch.idempotency_key.take())?;
+        BatchStream::open(self.clone(), batch, key).await
+    }
+
     /// What a project has used in the window of this length that is now. `None`: the client's project, else the key's own.
     ///
     /// # Errors
@@ -137,7 +157,7 @@ impl Client {
         self.0.transport.close();
     }
 
-    async fn post(
+    pub(crate) async fn post(
         &self,
         path: &str,
         key: &HeaderValue,
@@ -157,16 +177,25 @@ impl Client {
             attempts += 1;
             match attempt().await {
                 Ok(value) => {
-                    if attempts == 1 {
-                        self.0.budget.gain();
-                    }
+                    self.succeeded(attempts);
                     return Ok(value);
                 }
                 Err(error) => {
-                    let wait = retry::next_wait(error, attempts, &self.0.options, &self.0.budget, deadline)?;
-                    tokio::time::sleep(wait).await;
+                    tokio::time::sleep(self.wait_after(error, attempts, deadline)?).await;
                 }
             }
+        }
+    }
+
+    /// The wait before another attempt, or the error to return.
+    pub(crate) fn wait_after(&self, error: Error, attempts: u32, deadline: Option<Instant>) -> Result<Duration, Error> {
+        retry::next_wait(error, attempts, &self.0.options, &self.0.budget, deadline)
+    }
+
+    /// A call succeeded at this attempt.
+    pub(crate) fn succeeded(&self, attempts: u32) {
+        if attempts == 1 {
+            self.0.budget.gain();
         }
     }
 
@@ -180,17 +209,26 @@ impl Client {
 
     /// Fills in what the client knows, and gives the key of all attempts.
     fn prepare(&self, request: &mut Request) -> Result<HeaderValue, Error> {
-        if request.body.project_id.is_none() {
-            request.body.project_id.clone_from(&self.0.options.project_id);
-        }
-        let key = request.idempotency_key.take().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
-        HeaderValue::try_from(key)
-            .map_err(|_| Error::new(ErrorKind::Configuration, "idempotency_key: takes visible ASCII characters"))
+        self.fill_in(&mut request.body.project_id);
+        idempotency_key(request.idempotency_key.take())
     }
 
-    fn timed_out(&self, message: String) -> Error {
+    fn fill_in(&self, project: &mut Option<String>) {
+        if project.is_none() {
+            project.clone_from(&self.0.options.project_id);
+        }
+    }
+
+    pub(crate) fn timed_out(&self, message: String) -> Error {
         Error::new(ErrorKind::Timeout, message).at(&self.0.options.base_url)
     }
+}
+
+/// The caller's key, or a new one.
+fn idempotency_key(given: Option<String>) -> Result<HeaderValue, Error> {
+    let key = given.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+    HeaderValue::try_from(key)
+        .map_err(|_| Error::new(ErrorKind::Configuration, "idempotency_key: takes visible ASCII characters"))
 }
 
 /// Seconds that the service gets of what is `left`, to the millisecond.

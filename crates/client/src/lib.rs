@@ -8,6 +8,9 @@
 //! - **What is tried again**: connections that fail, 408, `rate_limited`, `overloaded`, 5xx, and a stream that fails before its first
 //!   text. Never a spent budget, a refused key, a wrong request, or a time-out. The service's own word, `retryable`, decides first.
 //! - **The deadline** of a call ([`Request::timeout`], 30 s) covers all of its attempts, and goes along to the service.
+//! - **A batch** has no total limit; it fails after 60 s in which not a byte came. A lost connection is another attempt, under the same
+//!   keys: the service tells again what it has finished, at no cost, and the caller hears of it once. Attempts are counted from the
+//!   last result that was new.
 //! - **A retry budget** per client stops retry storms: when most calls fail, new ones are tried once.
 //!
 //! ```no_run
@@ -19,6 +22,8 @@
 //! # }
 //! ```
 
+mod batch;
+mod batch_stream;
 pub mod blocking;
 mod client;
 mod error;
@@ -29,9 +34,12 @@ mod retry;
 mod stream;
 mod transport;
 
+pub use batch::{Batch, BatchResponse, BatchTotals};
+pub use batch_stream::BatchStream;
 pub use claude_code_api_wire::{
-    BudgetState, BudgetUnit, Cache, CompleteResponse, ErrorCode, Health, HealthStatus, Message, ModelUsage, Period,
-    Role, Route, ServiceHealth, ServiceStatus, StopReason, Usage, UsageReport,
+    BatchEvent, BatchPrompt, BatchResult, BatchStatus, BudgetState, BudgetUnit, Cache, CompleteResponse, ErrorCode,
+    Health, HealthStatus, Message, ModelUsage, Period, Role, Route, ServiceHealth, ServiceStatus, StopReason, Usage,
+    UsageReport,
 };
 pub use client::Client;
 pub use error::{Error, ErrorKind};

@@ -27,7 +27,7 @@ fn streamed(answer: &Answer) -> (Vec<BatchEvent>, BatchResponse) {
     while let Some(frame) = decoder.next_frame().expect("short frames") {
         match frame {
             Frame::Event { name, data } if name == "result" => {
-                results.push(serde_json::from_str(&data).expect("a result"))
+                results.push(serde_json::from_str(&data).expect("a result"));
             }
             Frame::Event { name, data } if name == "done" => done = Some(serde_json::from_str(&data).expect("totals")),
             Frame::Comment(_) => {}

@@ -52,9 +52,22 @@ pub struct BatchPrompt {
     pub id: Option<String>,
 }
 
+impl BatchPrompt {
+    /// A prompt whose result comes back with this id.
+    pub fn with_id(id: impl Into<String>, prompt: impl Into<String>) -> Self {
+        Self { prompt: prompt.into(), id: Some(id.into()) }
+    }
+}
+
 impl From<String> for BatchPrompt {
     fn from(prompt: String) -> Self {
         Self { prompt, id: None }
+    }
+}
+
+impl From<&str> for BatchPrompt {
+    fn from(prompt: &str) -> Self {
+        prompt.to_owned().into()
     }
 }
 

@@ -1,0 +1,151 @@
+//! Many prompts at once, as the caller asks for them, and what came of all of them.
+
+use std::time::Duration;
+
+use claude_code_api_wire::{BatchPrompt, BatchRequest, BatchResult, BatchStatus};
+use serde::Serialize;
+
+use crate::{Error, ErrorKind};
+
+/// How long a batch may be silent. The service shows every 10 s that it lives.
+const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The prompts to complete, each as a call of its own, and how.
+///
+/// ```
+/// use claude_code_api_client::{Batch, BatchPrompt};
+/// let batch = Batch::new(["Write a haiku", "Count to 5"]).model("haiku").max_concurrency(4);
+/// let named = Batch::new([BatchPrompt::with_id("row-1", "List 3 colours")]);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a batch does nothing until a client sends it"]
+pub struct Batch {
+    pub(crate) body: BatchRequest,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) silence_timeout: Duration,
+}
+
+impl Batch {
+    /// The completion of each of these prompts.
+    pub fn new(prompts: impl IntoIterator<Item = impl Into<BatchPrompt>>) -> Self {
+        let prompts = prompts.into_iter().map(Into::into).collect();
+        Self {
+            body: BatchRequest { prompts, stream: true, ..BatchRequest::default() },
+            idempotency_key: None,
+            silence_timeout: SILENCE_TIMEOUT,
+        }
+    }
+
+    /// For all of them: `auto` (the default), `haiku`, `sonnet`, `opus`, or a concrete model id.
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.body.model = Some(model.into());
+        self
+    }
+
+    /// Instructions that stand above each prompt.
+    pub fn system(mut self, system: impl Into<String>) -> Self {
+        self.body.system = Some(system.into());
+        self
+    }
+
+    /// The project that pays, for this batch.
+    pub fn project_id(mut self, project: impl Into<String>) -> Self {
+        self.body.project_id = Some(project.into());
+        self
+    }
+
+    /// The most tokens to generate for each prompt.
+    pub fn max_tokens(mut self, tokens: u32) -> Self {
+        self.body.max_tokens = Some(tokens);
+        self
+    }
+
+    /// The most that each prompt may cost, in USD.
+    pub fn max_cost(mut self, usd: f64) -> Self {
+        self.body.max_cost = Some(usd);
+        self
+    }
+
+    /// How many prompts the service works on at a time, 1 to 1,000. Default: 16.
+    pub fn max_concurrency(mut self, calls: u32) -> Self {
+        self.body.max_concurrency = Some(calls);
+        self
+    }
+
+    /// Whether the service works on several at a time; else one after the other. Default: true.
+    pub fn parallel(mut self, parallel: bool) -> Self {
+        self.body.parallel = Some(parallel);
+        self
+    }
+
+    /// How long each prompt may take on the service, from when it is its turn. Default: 600 s, whatever the client's time-out is:
+    /// a batch may have to wait for room.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.body.timeout = Some(timeout.as_secs_f64());
+        self
+    }
+
+    /// How long not a byte may come before the batch has failed. Default: 60 s; the service shows every 10 s that it lives.
+    pub fn silence_timeout(mut self, timeout: Duration) -> Self {
+        self.silence_timeout = timeout;
+        self
+    }
+
+    /// The key that every attempt of this batch is sent with, so that no prompt is paid for twice. Default: a new one for each batch.
+    /// A program that sends the same batch again after it was restarted gives it one of its own, of at most 240 visible ASCII
+    /// characters.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
+    /// Zero seconds are no time-out.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.body.timeout.is_some_and(|seconds| seconds <= 0.0) || self.silence_timeout.is_zero() {
+            return Err(Error::new(ErrorKind::Configuration, "timeout: takes more than 0 seconds"));
+        }
+        Ok(())
+    }
+}
+
+/// What a batch came to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct BatchResponse {
+    /// Counts and sums.
+    #[serde(flatten)]
+    pub totals: BatchTotals,
+    /// What came of each prompt, in their order.
+    pub results: Vec<BatchResult>,
+}
+
+/// Counts and sums over the results of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct BatchTotals {
+    /// How many prompts there are.
+    pub total: usize,
+    /// How many were answered.
+    pub completed: usize,
+    /// How many were not.
+    pub failed: usize,
+    /// What the answers cost, in USD, for people. `total_cost_nanos` is the exact figure.
+    pub total_cost: f64,
+    /// What the answers cost, in nano-dollars.
+    pub total_cost_nanos: i64,
+    /// What the answers took, in tokens.
+    pub total_tokens: u64,
+}
+
+impl BatchTotals {
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    pub(crate) fn count(&mut self, result: &BatchResult) {
+        match result.status {
+            BatchStatus::Completed => self.completed += 1,
+            BatchStatus::Failed => self.failed += 1,
+        }
+        self.total_cost_nanos = self.total_cost_nanos.saturating_add(result.cost_nanos.unwrap_or(0));
+        self.total_cost = self.total_cost_nanos as f64 / 1e9;
+        self.total_tokens = self.total_tokens.saturating_add(result.usage.map_or(0, |usage| usage.total_tokens));
+    }
+}
