@@ -7,15 +7,16 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*};
 use tokio::{runtime::Runtime, sync::Mutex, task::AbortHandle};
 
 use crate::{
+    async_batch::AsyncBatch,
     convert,
     mailbox::{Mailbox, Outcome},
-    options::{self, Call, Options},
+    options::{self, BatchCall, Call, Options},
     sync,
 };
 
-static RUNTIME: PerProcess<Runtime> = PerProcess::new();
+pub(crate) static RUNTIME: PerProcess<Runtime> = PerProcess::new();
 
-fn runtime() -> PyResult<Arc<Runtime>> {
+pub(crate) fn runtime() -> PyResult<Arc<Runtime>> {
     let made = RUNTIME.get_or_try_make(|| {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -38,7 +39,7 @@ impl Task {
     }
 }
 
-fn spawn(
+pub(crate) fn spawn(
     mailbox: &Mailbox,
     id: u64,
     work: impl Future<Output = Result<Outcome, Error>> + Send + 'static,
@@ -79,6 +80,10 @@ impl AsyncCore {
     fn stream(&self, call: Call) -> PyResult<AsyncStreamCore> {
         let state = Streaming::Waiting { client: self.client.clone(), request: Box::new(call.request()?) };
         Ok(AsyncStreamCore { state: Arc::new(Mutex::new(state)) })
+    }
+
+    fn batch(&self, call: BatchCall) -> AsyncBatch {
+        AsyncBatch::new(self.client.clone(), call.batch())
     }
 
     fn close(&self) {

@@ -1,6 +1,6 @@
 //! Results of the Rust client as objects of the Python façade: its dataclasses, called with plain arguments.
 
-use claude_code_api_client::{CompleteResponse, Error, ErrorKind, Health, Usage, UsageReport};
+use claude_code_api_client::{BatchEvent, CompleteResponse, Error, ErrorKind, Health, Usage, UsageReport};
 use pyo3::{
     prelude::*,
     sync::PyOnceLock,
@@ -10,10 +10,12 @@ use pyo3::{
 static RESPONSE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static USAGE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static CACHE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static BATCH_RESULT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static USAGE_STATS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static FROM_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 const TYPES: &str = "claude_code_api._types";
+const REPORTS: &str = "claude_code_api._reports";
 
 pub(crate) fn response<'py>(py: Python<'py>, response: &CompleteResponse) -> PyResult<Bound<'py, PyAny>> {
     let cache = CACHE.import(py, TYPES, "Cache")?;
@@ -53,6 +55,27 @@ pub(crate) fn usage(py: Python<'_>, usage: Usage) -> PyResult<Bound<'_, PyAny>> 
     USAGE.import(py, TYPES, "Usage")?.call1((usage.input_tokens, usage.output_tokens, usage.total_tokens))
 }
 
+pub(crate) fn batch_result<'py>(py: Python<'py>, event: &BatchEvent) -> PyResult<Bound<'py, PyAny>> {
+    let BatchEvent { index, result } = event;
+    let spec = (
+        result.id.as_deref(),
+        &result.prompt,
+        word(py, &result.status)?,
+        result.content.as_deref(),
+        result.usage.map(|tokens| usage(py, tokens)).transpose()?,
+        result.cost,
+        result.error.as_deref(),
+        result.error_code.map(claude_code_api_client::ErrorCode::as_str),
+        result.cost_nanos,
+        result.call_id.as_deref(),
+        result.model.as_deref(),
+        result.model_id.as_deref(),
+    );
+    let more = PyDict::new(py);
+    more.set_item("index", index)?;
+    BATCH_RESULT.import(py, REPORTS, "BatchResult")?.call(spec, Some(&more))
+}
+
 pub(crate) fn usage_stats<'py>(py: Python<'py>, report: &UsageReport) -> PyResult<Bound<'py, PyAny>> {
     let by_model = PyDict::new(py);
     for (model, usage) in &report.by_model {
@@ -82,7 +105,7 @@ pub(crate) fn usage_stats<'py>(py: Python<'py>, report: &UsageReport) -> PyResul
     let more = PyDict::new(py);
     more.set_item("period_start", &report.period_start)?;
     more.set_item("period_end", &report.period_end)?;
-    USAGE_STATS.import(py, "claude_code_api._reports", "UsageStats")?.call(spec, Some(&more))
+    USAGE_STATS.import(py, REPORTS, "UsageStats")?.call(spec, Some(&more))
 }
 
 pub(crate) fn health<'py>(py: Python<'py>, health: &Health) -> PyResult<Bound<'py, PyAny>> {

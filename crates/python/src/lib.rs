@@ -5,7 +5,9 @@
 
 use pyo3::prelude::*;
 
+mod async_batch;
 mod asynchronous;
+mod batch;
 mod convert;
 mod mailbox;
 mod options;
@@ -15,7 +17,9 @@ mod sync;
 mod _native {
     #[pymodule_export]
     use crate::{
+        async_batch::AsyncBatch,
         asynchronous::{AsyncCore, AsyncStreamCore, Task},
+        batch::Batch,
         mailbox::Mailbox,
         sync::{Stream, SyncCore},
     };

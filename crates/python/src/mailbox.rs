@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use claude_code_api_client::{CompleteResponse, Error, Health, UsageReport};
+use claude_code_api_client::{BatchEvent, CompleteResponse, Error, Health, UsageReport};
 use pyo3::{prelude::*, types::PyList};
 
 use crate::convert;
@@ -21,6 +21,7 @@ pub(crate) enum Outcome {
     Health(Box<Health>),
     Usage(Box<UsageReport>),
     Text(Option<String>),
+    Result(Option<Box<BatchEvent>>),
 }
 
 type Letter = (u64, Result<Outcome, Error>);
@@ -95,5 +96,7 @@ fn to_python(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAny>> {
         Outcome::Health(health) => convert::health(py, &health),
         Outcome::Usage(usage) => convert::usage_stats(py, &usage),
         Outcome::Text(text) => Ok(text.into_pyobject(py)?),
+        Outcome::Result(None) => Ok(py.None().into_bound(py)),
+        Outcome::Result(Some(event)) => convert::batch_result(py, &event),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claude_code_api_client::{Client, ClientBuilder, Message, Period, Request};
+use claude_code_api_client::{Batch, BatchPrompt, Client, ClientBuilder, Message, Period, Request};
 use pyo3::prelude::*;
 
 use crate::convert;
@@ -88,6 +88,37 @@ impl Call {
             request = request.total_timeout(seconds(timeout));
         }
         Ok(request)
+    }
+}
+
+/// One batch's arguments, checked as those of [`Call`] are.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct BatchCall {
+    prompts: Vec<(String, Option<String>)>,
+    model: Option<String>,
+    project_id: Option<String>,
+    parallel: bool,
+    timeout: Option<f64>,
+    system: Option<String>,
+    max_tokens: Option<u32>,
+    max_concurrency: Option<u32>,
+    max_cost: Option<f64>,
+    idempotency_key: Option<String>,
+}
+
+impl BatchCall {
+    pub(crate) fn batch(self) -> Batch {
+        let prompts = self.prompts.into_iter().map(|(prompt, id)| BatchPrompt { prompt, id });
+        let mut batch = Batch::new(prompts).parallel(self.parallel);
+        macro_rules! set {
+            ($($name:ident),*) => { $(if let Some(value) = self.$name { batch = batch.$name(value); })* };
+        }
+        set!(model, project_id, system, max_tokens, max_concurrency, max_cost, idempotency_key);
+        if let Some(timeout) = self.timeout {
+            batch = batch.timeout(seconds(timeout));
+        }
+        batch
     }
 }
 

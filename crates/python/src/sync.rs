@@ -6,8 +6,9 @@ use claude_code_api_client::{CompleteResponse, Error, ErrorKind, Request, blocki
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
 use crate::{
+    batch::Batch,
     convert,
-    options::{self, Call, Options},
+    options::{self, BatchCall, Call, Options},
 };
 
 /// The core of `ClaudeClient`.
@@ -36,6 +37,10 @@ impl SyncCore {
         Ok(Stream { state: Mutex::new(state) })
     }
 
+    fn batch(&self, call: BatchCall) -> Batch {
+        Batch::new(std::sync::Arc::clone(&self.client), call.batch())
+    }
+
     fn usage<'py>(&self, py: Python<'py>, project: Option<&str>, period: &str) -> PyResult<Bound<'py, PyAny>> {
         let period = options::period(period)?;
         let usage =
@@ -54,7 +59,7 @@ impl SyncCore {
 }
 
 /// Runs `work` without the GIL. It is given a function that says whether a signal handler has raised.
-fn unless_interrupted<T: Send>(
+pub(crate) fn unless_interrupted<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T, Error> + Send,
 ) -> PyResult<T> {

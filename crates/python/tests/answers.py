@@ -92,3 +92,23 @@ def delta(text: str) -> bytes:
 
 def done(text: str) -> bytes:
     return event("done", response(text)) + LAST
+
+
+# Batches.
+
+
+def result(index: int, prompt: str = "p", **fields: Any) -> bytes:
+    """The event of a prompt that was answered, or that was not, when it is given an ``error_code``."""
+    failed = "error_code" in fields
+    data: Dict[str, Any] = {"index": index, "id": None, "prompt": prompt, "status": "failed" if failed else "completed"}
+    if failed:
+        data["error"] = "scripted trouble"
+    else:
+        data.update(content="c%d" % index, usage=response()["usage"], cost=0.000023, cost_nanos=23000)
+        data.update(call_id="call_%d" % index, model="haiku", model_id="claude-haiku-4-5")
+    return event("result", dict(data, **fields))
+
+
+def totals(total: int) -> bytes:
+    data = {"total": total, "completed": total, "failed": 0, "total_cost": 0.0, "total_cost_nanos": 0, "total_tokens": 0}
+    return event("done", data) + LAST

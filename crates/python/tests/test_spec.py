@@ -12,7 +12,7 @@ import pytest
 
 import claude_code_api
 import client as client_package
-from answers import START, delta, done
+from answers import SSE, START, delta, done, result, totals
 from claude_code_api import AsyncClaudeClient, ClaudeAPIError, ClaudeClient, Model
 from conftest import REPOSITORY, absent
 from programs import run
@@ -125,6 +125,18 @@ def test_calls_take_the_specs_arguments_in_its_order(kind, method):
     assert inspect.iscoroutinefunction(AsyncClaudeClient.complete) and not inspect.iscoroutinefunction(ClaudeClient.complete)
 
 
+@pytest.mark.parametrize("kind", [ClaudeClient, AsyncClaudeClient])
+def test_a_batch_takes_the_specs_arguments_in_its_order(kind):
+    (call,) = [node.value for node in ast.parse(blocks("batch()")[0]).body if isinstance(getattr(node, "value", None), ast.Call)][:1]
+    arguments = {str(keyword.arg): keyword.value for keyword in call.keywords}
+    assert list(arguments) == ["prompts", "model", "project_id", "parallel", "timeout"]
+    defaults = {name: ast.literal_eval(value) for name, value in list(arguments.items())[2:]}
+    # The model of the example is one that somebody chose; where the spec leaves it out, it is chosen for them.
+    expected = dict({"prompts": inspect.Parameter.empty, "model": Model.AUTO}, **defaults)
+    assert list(positional(kind.batch).items()) == list(expected.items())
+    assert list(positional(kind.batch_as_completed).items()) == list(expected.items())
+
+
 def test_every_name_that_the_spec_imports_is_there():
     names = set()
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
@@ -187,3 +199,32 @@ def test_the_examples_of_streams_run_as_they_are_written(server, tmp_path):
     source += sync_example + "\nclient = AsyncClaudeClient('%s')\n" % server.url
     source += in_a_function(async_example) + "\nasyncio.run(example())\n"
     assert run(source, file=tmp_path / "stream.py").out == "hellohello"
+
+
+ANSWERED = [SSE, result(0, "Prompt 1"), result(2, "Prompt 3"), result(1, "Prompt 2", error_code="rate_limited"), totals(3)]
+
+
+def test_the_examples_of_batches_run_as_they_are_written(server, tmp_path):
+    server.script(*[ANSWERED] * 2)
+    source = "from client import ClaudeClient\nclient = ClaudeClient('%s')\n" % server.url
+    source += blocks("batch()")[0] + blocks("Batch Processing with Error Handling")[0]
+    ended = run(source, file=tmp_path / "batch.py")
+    assert ended.lines == [
+        "Completed: 2/3",
+        "Total cost: $0.0000",
+        "\u2713 c0",
+        "\u2717 Error: scripted trouble",
+        "\u2713 c2",
+        "Success rate: 2/3",
+        "Total cost: $0.0000",
+        "Failed prompt: Prompt 2",
+        "Error: scripted trouble",
+    ]
+    first, second = (request.body for request in server.requests)
+    assert first["prompts"][1] == {"prompt": "Count to 5"} and first["model"] == second["model"] == "haiku"
+
+
+def test_the_example_of_an_asynchronous_batch_runs_as_it_is_written(service, tmp_path):
+    (block,) = blocks("Async Batch Processing")
+    ended = run(block, file=tmp_path / "batch.py", CLAUDE_CODE_API_BASE_URL=service.url)
+    assert ended.lines[0] == "Processed 3/3 prompts" and ended.lines[1].startswith("Total tokens: ") and ended.err == ""

@@ -19,6 +19,7 @@ USER = """
     import asyncio
     from typing import AsyncIterator, Dict, Iterator, List, Optional, Union
 
+    from client import BatchInterrupted, BatchResponse, BatchResult
     from client import AsyncClaudeClient, BudgetExceededError, ClaudeAPIError, ClaudeClient, Model, Response, TimeoutError
 
     def sync() -> List[str]:
@@ -30,18 +31,26 @@ USER = """
                     text.upper()
             cost: Optional[float] = stream.cost
             status: str = client.health()["status"]
-            return [response.content, str(response.cost + (cost or 0)), status, *texts]
+            batch: BatchResponse = client.batch(["a", {"prompt": "b", "id": "c"}], on_progress=lambda *counts: print(counts))
+            results: Iterator[BatchResult] = client.batch_as_completed(["a"], max_concurrency=4)
+            errors: List[Optional[str]] = [result.error_code for result in [*batch.results, *results]]
+            return [response.content, str(errors), str(response.cost + (cost or 0)), status, *texts]
 
     async def asynchronous() -> str:
         async with AsyncClaudeClient() as client:
             texts: AsyncIterator[str] = client.stream("hi")
             async for text in texts:
                 text.upper()
+            async for result in client.batch_as_completed(text for text in "abc"):
+                print(result.index, result.content)
+            print((await client.batch(["a"], progress=True)).total_cost_nanos)
             first, second = await asyncio.gather(client.complete("a"), client.complete("b"))
             return first.content + second.content
 
     try:
         print(sync(), asyncio.run(asynchronous()))
+    except BatchInterrupted as interrupt:
+        print(interrupt.results.completed)
     except BudgetExceededError as error:
         print(error.remaining, error.resets_at)
     except TimeoutError as error:
@@ -54,6 +63,7 @@ USER = """
     client.complete(7)  # type: ignore[arg-type]
     client.complete("hi", max_tokens="many")  # type: ignore[arg-type]
     client.complete("hi", no_such_argument=1)  # type: ignore[call-arg]
+    client.batch([7])  # type: ignore[list-item]
     client.no_such_method()  # type: ignore[attr-defined]
     client.complete("hi").no_such_field  # type: ignore[attr-defined]
     number: int = client.complete("hi").content  # type: ignore[assignment]

@@ -13,6 +13,7 @@ from ._client import ClaudeClient
 from ._errors import (
     APIConnectionError,
     AuthenticationError,
+    BatchInterrupted,
     BudgetExceededError,
     ClaudeAPIError,
     InvalidRequestError,
@@ -25,17 +26,21 @@ from ._native import Stream
 from ._types import Cache, Model, Response, Usage
 
 if TYPE_CHECKING:
+    from ._batch import AsyncBatchStream, BatchStream
     from ._reports import BatchResponse, BatchResult, UsageStats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "APIConnectionError",
+    "AsyncBatchStream",
     "AsyncClaudeClient",
     "AsyncStream",
     "AuthenticationError",
+    "BatchInterrupted",
     "BatchResponse",
     "BatchResult",
+    "BatchStream",
     "BudgetExceededError",
     "Cache",
     "ClaudeAPIError",
@@ -55,6 +60,10 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name):
+        if name in ("AsyncBatchStream", "BatchStream"):
+            from . import _batch
+
+            return getattr(_batch, name)
         if name in ("BatchResponse", "BatchResult", "UsageStats"):
             from . import _reports
 

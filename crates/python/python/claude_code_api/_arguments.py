@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 # One text, or a conversation: [{"role": "user", "content": "..."}, ...], the user's turn last.
 Prompt = Union[str, Sequence[Mapping[str, str]]]
+
+# One text, or one with an id that comes back with its result: {"prompt": "...", "id": "..."}.
+BatchPrompt = Union[str, Mapping[str, str]]
 
 
 class Default(str):
@@ -91,6 +94,34 @@ def call(
     }
 
 
+def batch(
+    prompts: Iterable[BatchPrompt],
+    model: Optional[str],
+    project_id: Optional[str],
+    parallel: bool,
+    timeout: Optional[float],
+    system: Optional[str],
+    max_tokens: Optional[int],
+    max_concurrency: Optional[int],
+    max_cost: Optional[float],
+    idempotency_key: Optional[str],
+) -> Dict[str, Any]:
+    if isinstance(prompts, (str, bytes, Mapping)):
+        raise TypeError(f"prompts: takes a list of prompts; it was one {type(prompts).__name__}")
+    return {
+        "prompts": [_item(index, prompt) for index, prompt in enumerate(prompts)],
+        "model": None if model is None else str(model),
+        "project_id": given(project_id),
+        "parallel": bool(parallel),
+        "timeout": None if timeout is None else seconds("timeout", timeout),
+        "system": system,
+        "max_tokens": whole("max_tokens", max_tokens, 1, 1_000_000),
+        "max_concurrency": whole("max_concurrency", max_concurrency, 1, 1_000),
+        "max_cost": max_cost,
+        "idempotency_key": idempotency_key,
+    }
+
+
 def usage(project_id: Optional[str], period: str) -> Tuple[Optional[str], str]:
     if period not in ("month", "week", "day"):
         raise ValueError(f"period: takes 'month', 'week' or 'day'; it was {period!r}")
@@ -110,3 +141,11 @@ def _conversation(prompt: Prompt) -> Tuple[Optional[str], Optional[List[Tuple[st
         except (KeyError, TypeError):
             raise TypeError('prompt: a message takes {"role": "user" or "assistant", "content": text}') from None
     return None, messages
+
+
+def _item(index: int, prompt: BatchPrompt) -> Tuple[str, Optional[str]]:
+    if isinstance(prompt, str):
+        return prompt, None
+    if not isinstance(prompt, Mapping) or "prompt" not in prompt or not {"prompt", "id"}.issuperset(prompt):
+        raise TypeError(f'prompts[{index}]: takes a text or {{"prompt": text, "id": text}}; it was {prompt!r:.100}')
+    return prompt["prompt"], prompt.get("id")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Type
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Optional, Sequence, Type
 
 from . import _arguments
-from ._arguments import Default, Prompt
+from ._arguments import BatchPrompt, Default, Prompt
 from ._native import AsyncCore, AsyncStreamCore, Mailbox, Task
 from ._types import Model, Response, Usage
 
 if TYPE_CHECKING:
     import asyncio
 
-    from ._reports import UsageStats
+    from ._batch import AsyncBatchStream
+    from ._reports import BatchResponse, UsageStats
 
 
 class _Desk:
@@ -245,6 +246,78 @@ class AsyncClaudeClient:
             total_timeout,
         )
         return AsyncStream(self._open().stream(call))
+
+    async def batch(
+        self,
+        prompts: Iterable[BatchPrompt],
+        model: str = Model.AUTO,
+        project_id: Optional[str] = None,
+        parallel: bool = True,
+        timeout: Optional[float] = None,
+        *,
+        system: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        max_concurrency: Optional[int] = None,
+        max_cost: Optional[float] = None,
+        idempotency_key: Optional[str] = None,
+        on_progress: Optional[Callable[[int, int, int], object]] = None,
+        progress: bool = False,
+    ) -> BatchResponse:
+        """Many prompts, each a call of its own: texts, or ``{"prompt": ..., "id": ...}``. Results are in the order of the prompts; one
+        that failed has ``error`` and ``error_code``, and the batch goes on.
+
+        parallel: several at a time, up to max_concurrency (16); else one after the other.
+        timeout: seconds that each prompt may take on the service, from when it is its turn; 600 when not given. The batch has no
+        limit in all; it fails when not a byte has come for 60 seconds.
+        max_cost: USD that each prompt may cost.
+        on_progress: called after each result with how many were completed, how many failed, and how many prompts there are.
+        progress: shows a bar on standard error, when that is a terminal.
+        Cancellation cancels on the service what is unfinished.
+        """
+        stream = self.batch_as_completed(
+            prompts,
+            model,
+            project_id,
+            parallel,
+            timeout,
+            system=system,
+            max_tokens=max_tokens,
+            max_concurrency=max_concurrency,
+            max_cost=max_cost,
+            idempotency_key=idempotency_key,
+        )
+        return await stream.gather(on_progress, progress)
+
+    def batch_as_completed(
+        self,
+        prompts: Iterable[BatchPrompt],
+        model: str = Model.AUTO,
+        project_id: Optional[str] = None,
+        parallel: bool = True,
+        timeout: Optional[float] = None,
+        *,
+        system: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        max_concurrency: Optional[int] = None,
+        max_cost: Optional[float] = None,
+        idempotency_key: Optional[str] = None,
+    ) -> AsyncBatchStream:
+        """The results as they complete: an iterator of :class:`BatchResult`, each with the ``index`` of its prompt."""
+        from ._batch import AsyncBatchStream
+
+        call = _arguments.batch(
+            prompts,
+            model,
+            project_id,
+            parallel,
+            timeout,
+            system,
+            max_tokens,
+            max_concurrency,
+            max_cost,
+            idempotency_key,
+        )
+        return AsyncBatchStream(self._open().batch(call), len(call["prompts"]))
 
     async def get_usage(self, period: str = "month", project_id: Optional[str] = None) -> UsageStats:
         """What a project has used in the ``"month"``, ``"week"`` or ``"day"`` that is now, in UTC."""

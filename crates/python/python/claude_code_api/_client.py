@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Type
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Optional, Sequence, Type
 
 from . import _arguments
-from ._arguments import Default, Prompt
+from ._arguments import BatchPrompt, Default, Prompt
 from ._native import Stream, SyncCore
 from ._types import Model, Response
 
 if TYPE_CHECKING:
-    from ._reports import UsageStats
+    from ._batch import BatchStream
+    from ._reports import BatchResponse, UsageStats
 
 
 class ClaudeClient:
@@ -115,6 +116,78 @@ class ClaudeClient:
                 total_timeout,
             )
         )
+
+    def batch(
+        self,
+        prompts: Iterable[BatchPrompt],
+        model: str = Model.AUTO,
+        project_id: Optional[str] = None,
+        parallel: bool = True,
+        timeout: Optional[float] = None,
+        *,
+        system: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        max_concurrency: Optional[int] = None,
+        max_cost: Optional[float] = None,
+        idempotency_key: Optional[str] = None,
+        on_progress: Optional[Callable[[int, int, int], object]] = None,
+        progress: bool = False,
+    ) -> BatchResponse:
+        """Many prompts, each a call of its own: texts, or ``{"prompt": ..., "id": ...}``. Results are in the order of the prompts; one
+        that failed has ``error`` and ``error_code``, and the batch goes on.
+
+        parallel: several at a time, up to max_concurrency (16); else one after the other.
+        timeout: seconds that each prompt may take on the service, from when it is its turn; 600 when not given. The batch has no
+        limit in all; it fails when not a byte has come for 60 seconds.
+        max_cost: USD that each prompt may cost.
+        on_progress: called after each result with how many were completed, how many failed, and how many prompts there are.
+        progress: shows a bar on standard error, when that is a terminal.
+        Ctrl-C raises BatchInterrupted, which has the results until then, and cancels the others on the service.
+        """
+        stream = self.batch_as_completed(
+            prompts,
+            model,
+            project_id,
+            parallel,
+            timeout,
+            system=system,
+            max_tokens=max_tokens,
+            max_concurrency=max_concurrency,
+            max_cost=max_cost,
+            idempotency_key=idempotency_key,
+        )
+        return stream.gather(on_progress, progress)
+
+    def batch_as_completed(
+        self,
+        prompts: Iterable[BatchPrompt],
+        model: str = Model.AUTO,
+        project_id: Optional[str] = None,
+        parallel: bool = True,
+        timeout: Optional[float] = None,
+        *,
+        system: Optional[str] = None,
+        max_tokens: Optional[int] = None,
+        max_concurrency: Optional[int] = None,
+        max_cost: Optional[float] = None,
+        idempotency_key: Optional[str] = None,
+    ) -> BatchStream:
+        """The results as they complete: an iterator of :class:`BatchResult`, each with the ``index`` of its prompt."""
+        from ._batch import BatchStream
+
+        call = _arguments.batch(
+            prompts,
+            model,
+            project_id,
+            parallel,
+            timeout,
+            system,
+            max_tokens,
+            max_concurrency,
+            max_cost,
+            idempotency_key,
+        )
+        return BatchStream(self._open().batch(call), len(call["prompts"]))
 
     def get_usage(self, period: str = "month", project_id: Optional[str] = None) -> UsageStats:
         """What a project has used in the ``"month"``, ``"week"`` or ``"day"`` that is now, in UTC."""

@@ -9,12 +9,18 @@
     ├── RateLimitError
     ├── InvalidRequestError     also a ValueError
     └── ServerError
+
+    KeyboardInterrupt
+    └── BatchInterrupted
 """
 
 from __future__ import annotations
 
 import builtins
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Type
+
+if TYPE_CHECKING:
+    from ._reports import BatchResponse
 
 
 class ClaudeAPIError(Exception):
@@ -118,6 +124,20 @@ class InvalidRequestError(ClaudeAPIError, ValueError):
 
 class ServerError(ClaudeAPIError):
     """The service, or what it stands on, failed or has no room now."""
+
+
+class BatchInterrupted(KeyboardInterrupt):
+    """Ctrl-C in a batch. It is a KeyboardInterrupt, so that a program that knows nothing of it ends as it should.
+
+    results: the :class:`BatchResponse` of the prompts that had their results by then. The others were cancelled on the service.
+    """
+
+    def __init__(self, results: BatchResponse) -> None:
+        super().__init__(f"interrupted after {len(results.results)} of {results.total} prompts")
+        self.results = results
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return BatchInterrupted, (self.results,)
 
 
 _BY_KIND: Dict[str, Type[ClaudeAPIError]] = {

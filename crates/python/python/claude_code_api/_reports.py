@@ -19,6 +19,14 @@ class BatchResult(Record):
     usage: Optional[Usage]
     cost: Optional[float]
     error: Optional[str]
+    # Beyond the specification: what was wrong, for programs; the exact cost in nano-dollars; id of the call; what ran; the place
+    # among the prompts, from 0.
+    error_code: Optional[str] = None
+    cost_nanos: Optional[int] = None
+    call_id: Optional[str] = None
+    model: Optional[str] = None
+    model_id: Optional[str] = None
+    index: int = 0
 
 
 @dataclass(repr=False, eq=False)
@@ -31,6 +39,8 @@ class BatchResponse(Record):
     results: List[BatchResult]
     total_cost: float
     total_tokens: int
+    # Beyond the specification: nano-dollars, exact.
+    total_cost_nanos: int = 0
 
 
 @dataclass(repr=False, eq=False)
