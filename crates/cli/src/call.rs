@@ -13,7 +13,7 @@ use claude_code_api_client::{ClientBuilder, HealthStatus, ModelUsage, Period, Re
 
 /// Which service to call.
 #[derive(Args)]
-struct Service {
+pub(crate) struct Service {
     /// URL of the service
     #[arg(long, env = "CLAUDE_CODE_API_BASE_URL", default_value = "http://localhost:8080", value_name = "URL")]
     url: String,
@@ -23,7 +23,7 @@ struct Service {
 }
 
 impl Service {
-    fn client(self, timeout: Duration) -> anyhow::Result<blocking::Client> {
+    pub(crate) fn client(self, timeout: Duration) -> anyhow::Result<blocking::Client> {
         let mut builder = ClientBuilder::default().base_url(self.url).timeout(timeout);
         if let Some(key) = self.api_key {
             builder = builder.api_key(key);

@@ -4,6 +4,7 @@ use std::{io, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod batch;
 mod call;
 mod config;
 mod manage;
@@ -58,6 +59,8 @@ enum Command {
     Prices(prices::Prices),
     /// Send one prompt to a running service and print the answer
     Complete(call::Complete),
+    /// Send many prompts to a running service, each as a call of its own; exit code 1 when one has failed
+    Batch(batch::Batch),
     /// Show what a project has used, and what is left of its budget
     Usage(call::Usage),
     /// Show how a running service is
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Ledger { command, folder } => command.run(folder),
         Command::Prices(prices) => prices.run(),
         Command::Complete(complete) => complete.run(),
+        Command::Batch(batch) => batch.run(),
         Command::Usage(usage) => usage.run(),
         Command::Health(health) => health.run(),
     };
