@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use claude_code_api_client::{BatchEvent, BatchStream, Client, Error};
-use pyo3::{exceptions::PyRuntimeError, prelude::*};
+use pyo3::prelude::*;
 use tokio::sync::Mutex;
 
 use crate::{
     asynchronous::{RUNTIME, Task, runtime, spawn},
+    home::Home,
     mailbox::{Mailbox, Outcome},
 };
 
@@ -15,7 +16,7 @@ use crate::{
 #[pyclass(frozen, module = "claude_code_api._native")]
 pub(crate) struct AsyncBatch {
     state: Arc<Mutex<State>>,
-    pid: u32,
+    home: Home,
 }
 
 enum State {
@@ -32,12 +33,7 @@ enum State {
 impl AsyncBatch {
     pub(crate) fn new(client: Client, batch: claude_code_api_client::Batch) -> Self {
         let state = State::Waiting { client, batch: Box::new(batch) };
-        Self { state: Arc::new(Mutex::new(state)), pid: std::process::id() }
-    }
-
-    /// The child of a fork must not touch its parent's: they share the socket and what watches it.
-    fn is_of_this_process(&self) -> bool {
-        self.pid == std::process::id()
+        Self { state: Arc::new(Mutex::new(state)), home: Home::here() }
     }
 }
 
@@ -45,17 +41,14 @@ impl AsyncBatch {
 impl AsyncBatch {
     /// Asks for the next result; None is the end.
     fn next(&self, mailbox: &Mailbox, id: u64) -> PyResult<Task> {
-        if !self.is_of_this_process() {
-            let message = "this batch belongs to the process that forked this one; start another here";
-            return Err(PyRuntimeError::new_err(message));
-        }
+        self.home.check("batch")?;
         let state = Arc::clone(&self.state);
         spawn(mailbox, id, async move { Ok(Outcome::Result(next(&state).await?.map(Box::new))) })
     }
 
     /// Cancels what is unfinished, and closes the connection.
     fn close(&self) -> PyResult<()> {
-        if !self.is_of_this_process() {
+        if !self.home.is_here() {
             return Ok(());
         }
         let runtime = runtime()?;
@@ -74,7 +67,7 @@ impl AsyncBatch {
 
 impl Drop for AsyncBatch {
     fn drop(&mut self) {
-        if !self.is_of_this_process() {
+        if !self.home.is_here() {
             std::mem::forget(Arc::clone(&self.state));
         } else if let Some(runtime) = RUNTIME.get() {
             let _entered = runtime.enter();

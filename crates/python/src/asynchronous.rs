@@ -9,6 +9,7 @@ use tokio::{runtime::Runtime, sync::Mutex, task::AbortHandle};
 use crate::{
     async_batch::AsyncBatch,
     convert,
+    home::Home,
     mailbox::{Mailbox, Outcome},
     options::{self, BatchCall, Call, Options},
     sync,
@@ -79,7 +80,7 @@ impl AsyncCore {
 
     fn stream(&self, call: Call) -> PyResult<AsyncStreamCore> {
         let state = Streaming::Waiting { client: self.client.clone(), request: Box::new(call.request()?) };
-        Ok(AsyncStreamCore { state: Arc::new(Mutex::new(state)) })
+        Ok(AsyncStreamCore { state: Arc::new(Mutex::new(state)), home: Home::here() })
     }
 
     fn batch(&self, call: BatchCall) -> AsyncBatch {
@@ -118,18 +119,31 @@ type Known<'py> = (String, Option<String>, Option<String>, Option<Bound<'py, PyA
 #[pyclass(frozen, module = "claude_code_api._native")]
 pub(crate) struct AsyncStreamCore {
     state: Arc<Mutex<Streaming>>,
+    home: Home,
+}
+
+impl Drop for AsyncStreamCore {
+    fn drop(&mut self) {
+        if !self.home.is_here() {
+            std::mem::forget(Arc::clone(&self.state));
+        }
+    }
 }
 
 #[pymethods]
 impl AsyncStreamCore {
     /// Asks for the next text; None is the end.
     fn next(&self, mailbox: &Mailbox, id: u64) -> PyResult<Task> {
+        self.home.check("stream")?;
         let state = Arc::clone(&self.state);
         spawn(mailbox, id, async move { Ok(Outcome::Text(next(&state).await?)) })
     }
 
     /// Stops the generation and closes the connection.
     fn close(&self) -> PyResult<()> {
+        if !self.home.is_here() {
+            return Ok(());
+        }
         if let Ok(mut state) = self.state.try_lock() {
             end(&mut state);
             return Ok(());

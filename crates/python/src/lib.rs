@@ -9,6 +9,7 @@ mod async_batch;
 mod asynchronous;
 mod batch;
 mod convert;
+mod home;
 mod mailbox;
 mod options;
 mod sync;

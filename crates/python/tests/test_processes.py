@@ -113,6 +113,29 @@ def test_a_parents_stream_is_refused_in_the_child_and_goes_on_in_the_parent(serv
     assert len(server.requests) == 1
 
 
+def test_a_parents_async_stream_is_refused_in_the_child_and_goes_on_in_the_parent(server: Scripted):
+    server.script([START, delta("he"), 1.0, delta("llo"), done("hello")], http(200, HEALTH))
+    source = """
+    client = AsyncClaudeClient(url)
+    async def read():
+        global stream
+        stream = client.stream("hi")
+        first = await stream.__anext__()
+        def use():
+            async def other():
+                try: await stream.__anext__()
+                except (RuntimeError, ValueError) as error: assert "forked" in str(error), error
+                else: raise AssertionError("the child read from the parent's stream")
+            asyncio.run(other())
+            assert asyncio.run(client.health())["status"] == "ok"
+            del globals()["stream"]
+        assert child(use) == 0
+        assert first + "".join([text async for text in stream]) == "hello"
+    asyncio.run(read())
+    """
+    run(FORK + source, server.url)
+
+
 def test_the_client_of_a_child_uses_a_connection_of_its_own(server: Scripted):
     server.script(*[http(200, HEALTH)] * 3)
     source = """
