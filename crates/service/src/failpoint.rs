@@ -49,7 +49,7 @@ impl Failpoint {
     }
 
     /// Does here what `CLAUDE_CODE_API_FAILPOINT` says of this place: `settled:3` ends the process at the third time, `committing~10`
-    /// takes up to 10 ms at every time.
+    /// takes up to 10 ms at every time, `settling=10` takes 10 ms.
     #[cfg(debug_assertions)]
     pub(crate) fn reach(self) {
         if let Some(named) = armed::named(self) {
@@ -77,8 +77,14 @@ mod armed {
         place: String,
         /// The time at which the process ends.
         dies_at: Option<u32>,
-        delay_ms_max: u32,
+        delay: Delay,
         times: AtomicU32,
+    }
+
+    /// How long standing still takes, in milliseconds.
+    enum Delay {
+        UpTo(u32),
+        Exactly(u32),
     }
 
     pub(super) fn named(place: Failpoint) -> Option<&'static Named> {
@@ -86,10 +92,14 @@ mod armed {
         let named = NAMED.get_or_init(|| {
             #[expect(clippy::disallowed_methods, reason = "no setting of the product")]
             let value = std::env::var("CLAUDE_CODE_API_FAILPOINT").ok()?;
-            let (place, figure) = value.split_once([':', '~'])?;
-            let (figure, dies) = (figure.parse().ok()?, value.contains(':'));
-            let (dies_at, delay_ms_max) = if dies { (Some(figure), 0) } else { (None, figure) };
-            Some(Named { place: place.to_owned(), dies_at, delay_ms_max, times: AtomicU32::new(0) })
+            let at = value.find([':', '~', '='])?;
+            let (place, figure) = (value[..at].to_owned(), value[at + 1..].parse().ok()?);
+            let (dies_at, delay) = match &value[at..=at] {
+                ":" => (Some(figure), Delay::UpTo(0)),
+                "~" => (None, Delay::UpTo(figure)),
+                _ => (None, Delay::Exactly(figure)),
+            };
+            Some(Named { place, dies_at, delay, times: AtomicU32::new(0) })
         });
         named.as_ref().filter(|named| named.place == place.as_str())
     }
@@ -100,8 +110,11 @@ mod armed {
             if self.dies_at == Some(time) {
                 std::process::abort();
             }
-            // Spread over the range, by the bits of the golden ratio.
-            let delay_us = (time.wrapping_mul(2_654_435_769) >> 12) % (self.delay_ms_max * 1_000 + 1);
+            let delay_us = match self.delay {
+                // Spread over the range, by the bits of the golden ratio.
+                Delay::UpTo(ms) => (time.wrapping_mul(2_654_435_769) >> 12) % (ms * 1_000 + 1),
+                Delay::Exactly(ms) => ms * 1_000,
+            };
             #[expect(clippy::disallowed_methods, reason = "standing still is what a test asked for")]
             std::thread::sleep(Duration::from_micros(delay_us.into()));
         }

@@ -10,7 +10,7 @@ use claude_code_api_service::{
     ledger::{Limit, Limits, Project},
     project::ProjectId,
 };
-use claude_code_api_testkit::{Answer, BOUND, Simulator, TestServer, in_time, json_of, send, until};
+use claude_code_api_testkit::{Answer, BOUND, Program, Simulator, TestServer, in_time, json_of, send, until};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -153,6 +153,34 @@ async fn a_word_is_passed_on_as_it_comes() {
         let apart = last.duration_since(*first);
         println!("{}: first and last word {apart:?} apart", dialect.path);
         assert!(apart >= Duration::from_millis(u64::from(3 * TOKEN_MS)), "{apart:?}: they were kept together");
+    }
+}
+
+#[tokio::test]
+async fn no_last_word_leaves_before_the_call_is_settled() {
+    const DELAY: Duration = Duration::from_millis(1_500);
+    let simulator = Simulator::start();
+    let slow = [("CLAUDE_CODE_API_FAILPOINT", "settling=1500")];
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = Program::serve_on(&simulator, folder, &[], &slow).await;
+    let last_words = ["event: done", "\"stop_reason\":\"", "\"finish_reason\":\""];
+    for (dialect, last_word) in DIALECTS.iter().zip(last_words) {
+        let request = service.caller().request(Method::POST, dialect.path);
+        let mut response = json_of(request, dialect.stream("Hi").to_string()).send().await.expect("a stream");
+        let (mut word, mut last, mut text) = (None, None, String::new());
+        while let Some(piece) = response.chunk().await.expect("it goes on") {
+            text += &String::from_utf8_lossy(&piece);
+            word = word.or_else(|| text.contains("word ").then(Instant::now));
+            last = last.or_else(|| text.contains(last_word).then(Instant::now));
+        }
+        let (word, last) = (word.expect("a word"), last.unwrap_or_else(|| panic!("no {last_word:?} in {text}")));
+        let after = last.duration_since(word);
+        println!("{}: the last word came {after:?} after the first", dialect.path);
+        assert!(after + Duration::from_millis(200) >= DELAY, "{}: it came {after:?} after the first", dialect.path);
+        let begun = Instant::now();
+        let request = json_of(service.caller().request(Method::POST, dialect.path), dialect.whole("Hi").to_string());
+        let response = request.send().await.expect("an answer");
+        assert!(response.status() == 200 && begun.elapsed() >= DELAY, "{}: the status came too early", dialect.path);
     }
 }
 
