@@ -25,14 +25,15 @@ pub struct Outcome {
 /// The shortest pause before what there was no room for is asked for again.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 
-/// Runs the requests as calls, at most so many at a time, and tells what came of each as it ends. Dropping this cancels what runs.
+/// Runs the requests as calls, at most so many at a time, and tells what came of each as it ends. A request is taken when it is its
+/// turn. Dropping this cancels what runs.
 pub fn outcomes(
     app: Arc<App>,
     caller: Caller,
-    requests: Vec<Request>,
+    requests: impl Iterator<Item = Request> + Send,
     calls_max: usize,
 ) -> impl Stream<Item = Outcome> + Send {
-    let calls = requests.into_iter().enumerate().map(move |(index, request)| {
+    let calls = requests.enumerate().map(move |(index, request)| {
         let (app, caller) = (Arc::clone(&app), caller.clone());
         async move { Outcome { index, end: one(&app, &caller, request).await } }
     });

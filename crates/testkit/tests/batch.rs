@@ -207,3 +207,20 @@ async fn whoever_leaves_ends_what_runs_and_what_waits() {
         assert_eq!(simulator.requests().len(), asked, "what waited was not begun");
     }
 }
+
+#[tokio::test]
+async fn what_the_prompts_share_is_not_held_once_for_each_of_them() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    // Held for each prompt this would be 100 GB.
+    let system = "word ".repeat(400_000);
+    let body = json!({"prompts": vec!["Hi"; 50_000], "system": system, "max_concurrency": 2, "stream": true});
+    let request = json_of(server.caller().request(Method::POST, "/v1/batch"), body.to_string());
+    let mut response = request.send().await.expect("a stream");
+    let mut text = String::new();
+    while !text.contains("event: result") {
+        let piece = response.chunk().await.expect("it goes on").expect("results come");
+        text += &String::from_utf8_lossy(&piece);
+    }
+    assert!(simulator.requests()[0]["system"].as_str().is_some_and(|sent| sent.len() == system.len()));
+}

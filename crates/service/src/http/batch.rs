@@ -3,7 +3,7 @@
 use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Json,
+    Json,
     body::Bytes,
     extract::{Request as HttpRequest, State},
     response::{IntoResponse, Response},
@@ -19,7 +19,6 @@ use crate::{
     app::App,
     batch::{self, Outcome},
     call::{self, Caller, Request},
-    id::RequestId,
     money::Nanos,
 };
 
@@ -46,7 +45,6 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 )]
 pub(super) async fn batch(
     State(app): State<Arc<App>>,
-    Extension(_): Extension<RequestId>,
     caller: Authenticated,
     request: HttpRequest,
 ) -> Result<Response, ApiError> {
@@ -54,14 +52,10 @@ pub(super) async fn batch(
     let key = spend::idempotency_key(request.headers())?;
     let body: BatchRequest = body::json(request, app.limits().body_bytes_max).await?;
     let caller = caller.acting_for(&app, body.project_id.as_deref())?;
-    let calls_max = calls_max(&body)?;
-    let (stream, prompts) = (body.stream, body.prompts.clone());
-    let mut requests = decode(body)?;
-    if let Some(request) = requests.first() {
-        call::check_model(&app, &request.model)?;
-    }
-    claim(&app, &caller, key.as_deref(), &mut requests);
-    let results = results(app, caller, prompts, requests, calls_max);
+    let (calls_max, stream) = (calls_max(&body)?, body.stream);
+    let plan = Plan::of(body, key);
+    plan.check(&app)?;
+    let results = results(app, caller, plan, calls_max);
     Ok(if stream { respond::stream(frames(results)) } else { whole(results).await })
 }
 
@@ -72,26 +66,50 @@ fn calls_max(body: &BatchRequest) -> Result<usize, ApiError> {
     Ok(if body.parallel.unwrap_or(true) { most as usize } else { 1 })
 }
 
-/// Every prompt as a call of its own.
-fn decode(body: BatchRequest) -> Result<Vec<Request>, ApiError> {
-    if body.prompts.len() > PROMPTS_MAX {
-        let count = body.prompts.len();
-        return Err(ApiError::invalid("prompts", format!("prompts: takes at most {PROMPTS_MAX}; there were {count}")));
-    }
-    let BatchRequest { prompts, model, system, max_tokens, timeout, max_cost, .. } = body;
-    let all = CompleteRequest { model, system, max_tokens, timeout, max_cost, ..CompleteRequest::default() };
-    let each = prompts.into_iter().enumerate().map(|(index, BatchPrompt { prompt, .. })| {
-        let request = CompleteRequest { prompt: Some(prompt), ..all.clone() };
-        complete::decode(request).map_err(|error| error.within(&format!("prompts[{index}]"), "prompt"))
-    });
-    each.collect()
+/// The prompts, and what is asked with each of them. A request is made when it is a prompt's turn: what all of them share, as a long
+/// system text, is there once for each call that runs, and not for each that waits.
+struct Plan {
+    prompts: Vec<BatchPrompt>,
+    all: CompleteRequest,
+    key: Option<String>,
 }
 
-/// The prompt at place i is sent under the key with `/i` after it.
-fn claim(app: &App, caller: &Caller, key: Option<&str>, requests: &mut [Request]) {
-    let Some(key) = key else { return };
-    for (index, request) in requests.iter_mut().enumerate() {
-        request.claim = call::claim(app, &caller.project, "batch", &format!("{key}/{index}"), request);
+impl Plan {
+    fn of(body: BatchRequest, key: Option<String>) -> Self {
+        let BatchRequest { prompts, model, system, max_tokens, timeout, max_cost, .. } = body;
+        let all = CompleteRequest { model, system, max_tokens, timeout, max_cost, ..CompleteRequest::default() };
+        Self { prompts, all, key }
+    }
+
+    /// What all share is checked with the first prompt.
+    fn check(&self, app: &App) -> Result<(), ApiError> {
+        let count = self.prompts.len();
+        if count > PROMPTS_MAX {
+            let message = format!("prompts: takes at most {PROMPTS_MAX}; there were {count}");
+            return Err(ApiError::invalid("prompts", message));
+        }
+        for index in 0..count {
+            let bare = CompleteRequest::default();
+            let request = self.decoded(index, if index == 0 { &self.all } else { &bare })?;
+            if index == 0 {
+                call::check_model(app, &request.model)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn decoded(&self, index: usize, with: &CompleteRequest) -> Result<Request, ApiError> {
+        let prompt = Some(self.prompts[index].prompt.clone());
+        let decoded = complete::decode(CompleteRequest { prompt, ..with.clone() });
+        decoded.map_err(|error| error.within(&format!("prompts[{index}]"), "prompt"))
+    }
+
+    /// The prompt at place i is sent under the key with `/i` after it.
+    fn request(&self, app: &App, caller: &Caller, index: usize) -> Request {
+        let mut request = self.decoded(index, &self.all).expect("all of it was checked");
+        let key = self.key.as_ref().map(|key| format!("{key}/{index}"));
+        request.claim = key.and_then(|key| call::claim(app, &caller.project, "batch", &key, &request));
+        request
     }
 }
 
@@ -101,19 +119,14 @@ struct Results {
     coming: Pin<Box<dyn Stream<Item = (usize, BatchResult)> + Send>>,
 }
 
-fn results(
-    app: Arc<App>,
-    caller: Caller,
-    prompts: Vec<BatchPrompt>,
-    requests: Vec<Request>,
-    calls_max: usize,
-) -> Results {
-    let total = prompts.len();
-    let mut prompts: Vec<Option<BatchPrompt>> = prompts.into_iter().map(Some).collect();
-    let coming = batch::outcomes(app, caller, requests, calls_max).map(move |outcome| {
-        let prompt = prompts[outcome.index].take().expect("a call ends once");
-        (outcome.index, result(prompt, outcome))
-    });
+fn results(app: Arc<App>, caller: Caller, plan: Plan, calls_max: usize) -> Results {
+    let (total, plan) = (plan.prompts.len(), Arc::new(plan));
+    let requests = {
+        let (app, caller, plan) = (Arc::clone(&app), caller.clone(), Arc::clone(&plan));
+        (0..total).map(move |index| plan.request(&app, &caller, index))
+    };
+    let coming = batch::outcomes(app, caller, requests, calls_max)
+        .map(move |outcome| (outcome.index, result(plan.prompts[outcome.index].clone(), outcome)));
     Results { total, coming: Box::pin(coming) }
 }
 
