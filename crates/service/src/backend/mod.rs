@@ -226,6 +226,17 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Whether asking again can help.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Broken { retryable, .. } => *retryable,
+            Self::RateLimited { .. } | Self::Overloaded { .. } => true,
+            Self::Invalid { .. } | Self::Refused { .. } => false,
+        }
+    }
+}
+
 /// A place where calls are answered. Implementations pass [`conformance`].
 pub trait Backend: Send + Sync {
     /// Its name in configuration, health and responses.

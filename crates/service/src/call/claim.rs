@@ -36,7 +36,6 @@ pub(crate) fn claim(app: &App, project: &ProjectId, endpoint: &str, key: &str, r
 fn fingerprint(request: &Request) -> [u8; 32] {
     let Request { model, asked, max_tokens, nanos_max, claim: _, timeout: _ } = request;
     let Asked { fields, version, betas, seed } = &**asked;
-    let fields: Vec<_> = fields.iter().filter(|(name, _)| *name != "stream").collect();
     let all = (model.as_str(), fields, version, betas, seed, max_tokens, nanos_max);
     Sha256::digest(serde_json::to_vec(&all).expect("texts and numbers serialize")).into()
 }

@@ -145,10 +145,5 @@ fn another_may_answer(failure: &Failure) -> bool {
 
 /// What may have cost something, and may come out otherwise the next time.
 fn may_cost_again(failure: &Failure) -> bool {
-    let can_help = match failure.reason {
-        Reason::Broken { retryable, .. } => retryable,
-        Reason::RateLimited { .. } | Reason::Overloaded { .. } => true,
-        Reason::Invalid { .. } | Reason::Refused { .. } => false,
-    };
-    failure.spend != Spend::Unspent && can_help
+    failure.spend != Spend::Unspent && failure.reason.may_pass()
 }

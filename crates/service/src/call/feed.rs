@@ -9,6 +9,7 @@ use std::{
 };
 
 use claude_code_api_wire::anthropic::{Collector, Message};
+use http::HeaderMap;
 use tokio::sync::watch;
 
 use super::{Answer, CallFailure, Started};
@@ -171,9 +172,9 @@ impl Updates {
         }
     }
 
-    /// What was said beside the answer, where it has begun.
-    pub fn started(&self) -> Option<Arc<Started>> {
-        self.log.borrow().start.clone()
+    /// What the upstream said beside the answer, where that has begun.
+    pub fn headers(&self) -> HeaderMap {
+        self.log.borrow().start.as_ref().map(|started| started.headers.clone()).unwrap_or_default()
     }
 
     /// The whole message of a call that has its answer, and is heard as a whole.

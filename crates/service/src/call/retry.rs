@@ -48,12 +48,7 @@ impl Retries {
 
 /// How long to wait before this target is asked again under the same hold, after so many attempts; `None`: it is not.
 pub(super) fn pause(backend: &dyn Backend, failure: &Failure, attempts: u32) -> Option<Duration> {
-    let can_help = match failure.reason {
-        Reason::Broken { retryable, .. } => retryable,
-        Reason::RateLimited { .. } | Reason::Overloaded { .. } => true,
-        Reason::Invalid { .. } | Reason::Refused { .. } => false,
-    };
-    if failure.spend != Spend::Unspent || !can_help || attempts >= ATTEMPTS_MAX {
+    if failure.spend != Spend::Unspent || !failure.reason.may_pass() || attempts >= ATTEMPTS_MAX {
         return None;
     }
     let told = backend.ready_in();

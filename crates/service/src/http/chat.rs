@@ -70,10 +70,9 @@ pub(super) async fn completions(
     if is_older {
         return Ok(Json(older(&updates, &answer)).into_response());
     }
-    let passed_on = updates.started().map(|started| started.headers.clone()).unwrap_or_default();
     let message = Value::Object(updates.message(&answer));
     let completion = openai::completion(&answer.id, &answer.model_id, now_s(), &message, &bill(&answer));
-    Ok((passed_on, Json(completion)).into_response())
+    Ok((updates.headers(), Json(completion)).into_response())
 }
 
 fn asked(decoded: Decoded, headers: &HeaderMap) -> Result<Request, ApiError> {

@@ -75,8 +75,7 @@ pub(super) async fn messages(
         return respond::events(updates, Events { id }, None).await;
     }
     let answer = respond::whole(&mut updates).await?;
-    let passed_on = updates.started().map(|started| started.headers.clone()).unwrap_or_default();
-    Ok((passed_on, Json(updates.message(&answer))).into_response())
+    Ok((updates.headers(), Json(updates.message(&answer))).into_response())
 }
 
 /// Count the tokens of a message, as Anthropic's SDKs do.

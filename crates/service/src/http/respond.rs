@@ -58,9 +58,9 @@ pub(super) async fn events(
     if let Some(Update::Failed(failure)) = first {
         return Err(failure.into());
     }
-    let passed_on = updates.started().map(|started| started.headers.clone());
+    let passed_on = updates.headers();
     let mut response = stream(frames(updates, first, dialect));
-    response.headers_mut().extend(passed_on.unwrap_or_default());
+    response.headers_mut().extend(passed_on);
     Ok(response)
 }
 

@@ -27,7 +27,7 @@ impl Collector {
             Some("message_start") => self.start(event),
             Some("content_block_start") => self.begin_block(&mut event),
             Some("content_block_delta") => self.add(&mut event),
-            Some("content_block_stop") => self.end_block(&event),
+            Some("content_block_stop") => self.end_inputs(),
             Some("message_delta") => self.end(event),
             _ => {}
         }
@@ -79,10 +79,6 @@ impl Collector {
             (Some(Value::Array(known)), Value::Array(more)) => known.extend(more),
             (_, value) => drop(block.insert(name.to_owned(), value)),
         }
-    }
-
-    fn end_block(&mut self, _: &Map<String, Value>) {
-        self.end_inputs();
     }
 
     /// The input of a tool call that was cut off is left as the text that it is.

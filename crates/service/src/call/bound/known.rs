@@ -71,7 +71,8 @@ const FREE_BETAS: [&str; 24] = [
     "tool-provenance-",
 ];
 
-pub(super) fn bound(asked: &Asked) -> Bound {
+/// The bound on the input of this request, without counting it.
+pub(in crate::call) fn by_bytes(asked: &Asked) -> Bound {
     let mut found = Found::default();
     let mut bytes = 0;
     for (name, value) in asked.fields.iter() {

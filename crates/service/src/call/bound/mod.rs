@@ -9,10 +9,12 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use super::{Request, route::Routed};
-use crate::{app::App, backend::Asked, price::Rate};
+use crate::{app::App, price::Rate};
 
 mod known;
 mod part;
+
+pub(super) use known::by_bytes;
 
 /// What the input of a call can be at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +57,6 @@ impl CacheWrite {
             Self::Hour => rate.input.max(rate.cache_write_5m).max(rate.cache_write_1h),
         }
     }
-}
-
-/// The bound on the input of this request, without counting it.
-pub(super) fn by_bytes(asked: &Asked) -> Bound {
-    known::bound(asked)
 }
 
 /// Puts a count in the place of the bound by bytes, for every target. Where counting fails, that bound stands.
