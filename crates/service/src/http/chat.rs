@@ -127,7 +127,13 @@ impl Dialect for Chunks {
     }
 
     fn finished(&mut self, answer: &Answer) -> String {
-        let chunks = self.writer.as_mut().map(|writer| writer.finish(answer.stop_reason.as_str(), &bill(answer)));
+        let chunks = self.writer.as_mut().map(|writer| {
+            // They give no chunk, and say how much was thinking.
+            let mut chunks: Vec<String> =
+                answer.closing.iter().flat_map(|raw| writer.event(&raw.name, &raw.data)).collect();
+            chunks.extend(writer.finish(answer.stop_reason.as_str(), &bill(answer)));
+            chunks
+        });
         written(&chunks.unwrap_or_default()) + &sse::data("[DONE]")
     }
 

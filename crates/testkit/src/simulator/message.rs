@@ -148,6 +148,16 @@ pub(super) fn usage(script: &Script, billed: &Billed, output_tokens: u64) -> Val
     })
 }
 
+/// The usage at the end, which says how much of it was thinking.
+pub(super) fn final_usage(script: &Script, billed: &Billed) -> Value {
+    let mut usage = usage(script, billed, billed.output_tokens);
+    if let Some(thinking) = &script.thinking {
+        let tokens = thinking.tokens.min(billed.output_tokens);
+        usage["output_tokens_details"] = json!({"thinking_tokens": tokens});
+    }
+    usage
+}
+
 /// Why it ended.
 pub(super) fn stop_reason<'a>(script: &'a Script, billed: &Billed, body: &Value) -> &'a str {
     let is_full = body["max_tokens"].as_u64() == Some(billed.output_tokens);
@@ -178,6 +188,6 @@ pub(super) fn whole(script: &Script, billed: &Billed, body: &Value, id: &str) ->
     let mut message = begun(script, billed, id);
     message["content"] = blocks(script, billed, id).into_iter().map(|block| block.whole).collect();
     message["stop_reason"] = stop_reason(script, billed, body).into();
-    message["usage"] = usage(script, billed, billed.output_tokens);
+    message["usage"] = final_usage(script, billed);
     if script.unknown_fields { with_unknown_fields(message) } else { message }
 }

@@ -59,7 +59,7 @@ fn steps(script: &Script, billed: &Billed, body: &Value, id: &str) -> impl Itera
     let endless = script.endless;
     let blocks =
         blocks.into_iter().enumerate().flat_map(move |(index, block)| of_block(index, block, endless && index == last));
-    let mut usage = message::usage(script, billed, billed.output_tokens);
+    let mut usage = message::final_usage(script, billed);
     // What a start says of these, an end does not repeat.
     for field in ["cache_creation", "service_tier"] {
         usage.as_object_mut().expect("an object").remove(field);
