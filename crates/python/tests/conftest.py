@@ -43,7 +43,6 @@ class Service:
     def until_running(self, count: int) -> None:
         until(lambda: self.running() == count, "%d calls run on the service" % count)
 
-
     def manage(self, *arguments: str) -> str:
         """Runs a command of the operator's, such as ``key list``; what it prints."""
         command = [str(binary()), *arguments, "--data-dir", self.data]
@@ -63,11 +62,11 @@ def environment() -> Dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Service]:
+def serving(*arguments: str) -> Iterator[Service]:
     """A service of its own data folder, until the end of the block."""
     with tempfile.TemporaryDirectory() as data:
         process = subprocess.Popen(
-            [str(binary()), "serve", "--listen", "localhost:0", "--local-batch-threads", "1", "--data-dir", data],
+            [str(binary()), "serve", "--listen", "localhost:0", "--local-batch-threads", "1", "--data-dir", data, *arguments],
             stdout=subprocess.PIPE,
             env=environment(),
         )

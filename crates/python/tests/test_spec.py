@@ -1,41 +1,23 @@
-"""The specification of the client library, read by the test: its data models, signatures, exceptions, and its examples, run."""
+"""The surface of the client library, compared with its specification: data models, signatures, exceptions, names."""
 
 import ast
 import builtins
 import dataclasses
 import inspect
 import re
-import textwrap
 import typing
 
 import pytest
 
 import claude_code_api
 import client as client_package
-from answers import SSE, START, delta, done, result, totals
 from claude_code_api import AsyncClaudeClient, ClaudeAPIError, ClaudeClient, Model
-from conftest import REPOSITORY, absent
-from programs import run
-
-SPEC = REPOSITORY.parent / "shared" / "spec" / "client-library.md"
-TEXT = SPEC.read_text(encoding="utf-8") if SPEC.exists() else ""
-
-
-def section(title: str) -> str:
-    """What stands under a heading, the headings below it included."""
-    found = re.search(r"^(#+) %s\n(.*?)(?=^\1 |\Z)" % re.escape(title), TEXT, re.MULTILINE | re.DOTALL)
-    assert found, "the spec has a section %s" % title
-    # A comment in an example looks like a heading of the first level; no section that is asked for is of that level.
-    return found.group(2)
-
-
-def blocks(title: str) -> typing.List[str]:
-    return [textwrap.dedent(block) for block in re.findall(r"```python\n(.*?)```", section(title), re.DOTALL)]
-
+from conftest import absent
+from spec import EXAMPLES, SPEC, in_a_function
 
 @pytest.fixture(autouse=True)
 def spec():
-    if not TEXT:
+    if not EXAMPLES:
         absent("the specification is not at %s" % SPEC)
 
 
@@ -43,8 +25,7 @@ MODELS = ["Response", "Usage", "BatchResult", "BatchResponse", "UsageStats"]
 
 
 def spec_fields(name: str) -> typing.Dict[str, typing.Any]:
-    (block,) = blocks(name)
-    (definition,) = ast.parse(block).body
+    (definition,) = ast.parse(EXAMPLES[name]).body
     assert isinstance(definition, ast.ClassDef) and definition.name == name
     names = dict(vars(typing), **{name: getattr(claude_code_api, name) for name in claude_code_api.__all__})
     fields = {}
@@ -55,7 +36,7 @@ def spec_fields(name: str) -> typing.Dict[str, typing.Any]:
 
 
 def test_every_data_model_of_the_spec_is_tested():
-    assert re.findall(r"class (\w+):", "".join(blocks("Data Models"))) == MODELS
+    assert re.findall(r"class (\w+):", "".join(EXAMPLES.values())) == MODELS
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -93,7 +74,7 @@ def positional(function) -> typing.Dict[str, typing.Any]:
 
 def of_the_example(title: str) -> typing.Dict[str, typing.Any]:
     """Arguments of the call with which an API section opens."""
-    statement = ast.parse(blocks(title)[0]).body[0]
+    statement = ast.parse(EXAMPLES[title]).body[0]
     assert isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call)
     return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in statement.value.keywords}
 
@@ -127,7 +108,7 @@ def test_calls_take_the_specs_arguments_in_its_order(kind, method):
 
 @pytest.mark.parametrize("kind", [ClaudeClient, AsyncClaudeClient])
 def test_a_batch_takes_the_specs_arguments_in_its_order(kind):
-    (call,) = [node.value for node in ast.parse(blocks("batch()")[0]).body if isinstance(getattr(node, "value", None), ast.Call)][:1]
+    (call,) = [node.value for node in ast.parse(EXAMPLES["batch()"]).body if isinstance(getattr(node, "value", None), ast.Call)][:1]
     arguments = {str(keyword.arg): keyword.value for keyword in call.keywords}
     assert list(arguments) == ["prompts", "model", "project_id", "parallel", "timeout"]
     defaults = {name: ast.literal_eval(value) for name, value in list(arguments.items())[2:]}
@@ -139,8 +120,8 @@ def test_a_batch_takes_the_specs_arguments_in_its_order(kind):
 
 def test_every_name_that_the_spec_imports_is_there():
     names = set()
-    for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
-        for node in ast.walk(ast.parse(in_a_function(block))):
+    for example in EXAMPLES.values():
+        for node in ast.walk(ast.parse(in_a_function(example))):
             if isinstance(node, ast.ImportFrom) and node.module == "client":
                 names.update(alias.name for alias in node.names)
     assert {"ClaudeClient", "AsyncClaudeClient", "Model"} <= names
@@ -148,13 +129,8 @@ def test_every_name_that_the_spec_imports_is_there():
         assert getattr(client_package, name) is getattr(claude_code_api, name), name
 
 
-def in_a_function(block: str) -> str:
-    """An example with ``async for`` at its top is no module, but the body of a function."""
-    return "async def example():\n" + textwrap.indent(block, "    ")
-
-
 def test_the_exceptions_of_the_spec_have_one_base():
-    names = re.findall(r"except (\w+)", blocks("Error Handling")[0])
+    names = re.findall(r"except (\w+)", EXAMPLES["Error Handling"])
     assert names == [
         "BudgetExceededError",
         "TimeoutError",
@@ -173,58 +149,5 @@ def test_models_equal_their_texts():
         assert model == model.value and str(model) == model.value and "%s" % model == model.value
         assert "{}".format(model) == model.value and isinstance(model, str) and hash(model) == hash(model.value)
         assert Model(model.value) is model
-    for name in re.findall(r"Model\.(\w+)", "".join(blocks("Model Selection"))):
+    for name in re.findall(r"Model\.(\w+)", EXAMPLES["Model Selection"]):
         assert name in Model.__members__
-
-
-@pytest.mark.parametrize("title", ["Synchronous Usage", "Asynchronous Usage"])
-def test_the_quick_start_runs_as_it_is_written(service, title, tmp_path):
-    (block,) = blocks(title)
-    assert "localhost:8080" in block
-    ended = run(block.replace(":8080", ":%d" % service.port), file=tmp_path / "quick_start.py")
-    assert ended.out.strip() and ended.err == ""
-    assert "Async" in block or re.search(r"^Cost: \$\d+\.\d{4}$", ended.out, re.MULTILINE)
-
-
-def test_the_health_example_runs_as_it_is_written(service, tmp_path):
-    source = "from client import ClaudeClient\nclient = ClaudeClient('%s')\n" % service.url
-    ended = run(source + blocks("Testing")[0] + blocks("health()")[0], file=tmp_path / "health.py")
-    assert ended.lines[:2] == ["Service is healthy", "Status: ok"] and ended.err == ""
-
-
-def test_the_examples_of_streams_run_as_they_are_written(server, tmp_path):
-    server.script(*[[START, delta("he"), delta("llo"), done("hello")]] * 2)
-    sync_example, async_example = blocks("stream()")[0].split("# Async\n")
-    source = "import asyncio\nfrom client import AsyncClaudeClient, ClaudeClient\nclient = ClaudeClient('%s')\n" % server.url
-    source += sync_example + "\nclient = AsyncClaudeClient('%s')\n" % server.url
-    source += in_a_function(async_example) + "\nasyncio.run(example())\n"
-    assert run(source, file=tmp_path / "stream.py").out == "hellohello"
-
-
-ANSWERED = [SSE, result(0, "Prompt 1"), result(2, "Prompt 3"), result(1, "Prompt 2", error_code="rate_limited"), totals(3)]
-
-
-def test_the_examples_of_batches_run_as_they_are_written(server, tmp_path):
-    server.script(*[ANSWERED] * 2)
-    source = "from client import ClaudeClient\nclient = ClaudeClient('%s')\n" % server.url
-    source += blocks("batch()")[0] + blocks("Batch Processing with Error Handling")[0]
-    ended = run(source, file=tmp_path / "batch.py")
-    assert ended.lines == [
-        "Completed: 2/3",
-        "Total cost: $0.0000",
-        "\u2713 c0",
-        "\u2717 Error: scripted trouble",
-        "\u2713 c2",
-        "Success rate: 2/3",
-        "Total cost: $0.0000",
-        "Failed prompt: Prompt 2",
-        "Error: scripted trouble",
-    ]
-    first, second = (request.body for request in server.requests)
-    assert first["prompts"][1] == {"prompt": "Count to 5"} and first["model"] == second["model"] == "haiku"
-
-
-def test_the_example_of_an_asynchronous_batch_runs_as_it_is_written(service, tmp_path):
-    (block,) = blocks("Async Batch Processing")
-    ended = run(block, file=tmp_path / "batch.py", CLAUDE_CODE_API_BASE_URL=service.url)
-    assert ended.lines[0] == "Processed 3/3 prompts" and ended.lines[1].startswith("Total tokens: ") and ended.err == ""
