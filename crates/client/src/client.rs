@@ -189,7 +189,15 @@ impl Client {
 
     /// The wait before another attempt, or the error to return.
     pub(crate) fn wait_after(&self, error: Error, attempts: u32, deadline: Option<Instant>) -> Result<Duration, Error> {
-        retry::next_wait(error, attempts, &self.0.options, &self.0.budget, deadline)
+        let wait = retry::next_wait(&error, attempts, &self.0.options, &self.0.budget, deadline);
+        if let Ok(wait) = wait {
+            let attempts_max = self.0.options.attempts_max;
+            tracing::info!(
+                "attempt {attempts} of {attempts_max} failed: {error}; another in {:.2} s",
+                wait.as_secs_f64()
+            );
+        }
+        wait.map_err(|note| error.after(attempts, note))
     }
 
     /// A call succeeded at this attempt.

@@ -94,13 +94,9 @@ impl Error {
         Self(Box::new(Inner { status: Some(status), retry_after, retryable, ..*inner }))
     }
 
-    /// Names the URL, without what it holds of names and passwords.
+    /// Names the URL.
     pub(crate) fn at(mut self, url: &Url) -> Self {
-        let mut shown = url.clone();
-        // Neither fails for a URL that has a host, and ours has.
-        let _ = shown.set_password(None);
-        let _ = shown.set_username("");
-        self.0.url = shown.into();
+        self.0.url = shown(url).into();
         self
     }
 
@@ -198,6 +194,15 @@ impl Error {
     pub fn is_invalid_request(&self) -> bool {
         self.is(&[ErrorCode::InvalidRequest, ErrorCode::RequestTooLarge])
     }
+}
+
+/// A URL as people may see it: without names and passwords.
+pub(crate) fn shown(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // Neither fails for a URL that has a host, and ours has.
+    let _ = shown.set_password(None);
+    let _ = shown.set_username("");
+    shown
 }
 
 impl fmt::Display for Error {

@@ -57,31 +57,30 @@ impl RetryBudget {
     }
 }
 
-/// What to do after a failed attempt: the wait before the next one, or the error to return, which says why there is none.
+/// What to do after a failed attempt: the wait before the next one; or why there is none, where the error itself does not tell.
 pub(crate) fn next_wait(
-    error: Error,
+    error: &Error,
     attempts: u32,
     options: &Options,
     budget: &RetryBudget,
     deadline: Option<Instant>,
-) -> Result<Duration, Error> {
-    let give_up = |error: Error, note| Err(error.after(attempts, note));
+) -> Result<Duration, Option<&'static str>> {
     if !error.is_retryable() || attempts >= options.attempts_max {
-        return give_up(error, None);
+        return Err(None);
     }
     let wait = match error.retry_after() {
         Some(asked) if asked > options.max_retry_after => {
-            return give_up(error, Some("told to wait longer than max_retry_after"));
+            return Err(Some("told to wait longer than max_retry_after"));
         }
         Some(asked) => asked,
         None => backoff(options.retry_delay, attempts).mul_f64(budget.jitter()),
     };
     if deadline.is_some_and(|deadline| Instant::now() + wait >= deadline) {
-        return give_up(error, Some("no time left for another attempt"));
+        return Err(Some("no time left for another attempt"));
     }
     let throttled = matches!(error.kind(), ErrorKind::Api(ErrorCode::RateLimited | ErrorCode::Overloaded));
     if !budget.spend(if throttled { THROTTLED_COST } else { TRANSIENT_COST }) {
-        return give_up(error, Some("too many calls fail; the retry budget is used up"));
+        return Err(Some("too many calls fail; the retry budget is used up"));
     }
     Ok(wait)
 }
@@ -115,7 +114,7 @@ mod tests {
         let (options, budget) = (options(), RetryBudget::default());
         for (attempts, longest) in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 8.0), (60, 8.0)] {
             let wait =
-                next_wait(refused(None), attempts, &options, &budget, None).expect("another attempt").as_secs_f64();
+                next_wait(&refused(None), attempts, &options, &budget, None).expect("another attempt").as_secs_f64();
             assert!(wait >= longest / 2.0 && wait <= longest, "after {attempts}: {wait}");
         }
     }
@@ -123,26 +122,26 @@ mod tests {
     #[test]
     fn retry_after_is_obeyed_exactly_up_to_the_limit() {
         let (options, budget) = (options(), RetryBudget::default());
-        assert_eq!(next_wait(refused(Some(60)), 1, &options, &budget, None), Ok(Duration::from_mins(1)));
-        let error = next_wait(refused(Some(61)), 1, &options, &budget, None).expect_err("too long");
-        assert_eq!((error.attempts(), error.retry_after()), (1, Some(Duration::from_secs(61))));
+        assert_eq!(next_wait(&refused(Some(60)), 1, &options, &budget, None), Ok(Duration::from_mins(1)));
+        let note = next_wait(&refused(Some(61)), 1, &options, &budget, None).expect_err("too long");
+        assert_eq!(note, Some("told to wait longer than max_retry_after"));
     }
 
     #[test]
     fn a_wait_that_does_not_fit_the_deadline_is_not_taken() {
         let deadline = Some(Instant::now() + Duration::from_secs(5));
-        let error = next_wait(refused(Some(6)), 1, &options(), &RetryBudget::default(), deadline).expect_err("no time");
-        assert!(error.to_string().contains("no time left"), "{error}");
+        let note = next_wait(&refused(Some(6)), 1, &options(), &RetryBudget::default(), deadline).expect_err("no time");
+        assert_eq!(note, Some("no time left for another attempt"));
     }
 
     #[test]
     fn the_budget_stops_a_storm_and_success_refills_it() {
         let (options, budget) = (options(), RetryBudget::default());
-        let retries = (0..1_000).take_while(|_| next_wait(refused(None), 1, &options, &budget, None).is_ok()).count();
+        let retries = (0..1_000).take_while(|_| next_wait(&refused(None), 1, &options, &budget, None).is_ok()).count();
         assert_eq!(retries, 100, "500 tokens, 5 for a throttled retry");
         for _ in 0..5 {
             budget.gain();
         }
-        assert!(next_wait(refused(None), 1, &options, &budget, None).is_ok());
+        assert!(next_wait(&refused(None), 1, &options, &budget, None).is_ok());
     }
 }

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use claude_code_api_wire::ErrorEnvelope;
@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Error, ErrorKind, options::Options, process::PerProcess};
+use crate::{Error, ErrorKind, error, options::Options, process::PerProcess};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -49,15 +49,18 @@ impl Transport {
         let url = options.base_url.join(path).expect("paths of the contract are valid");
         let http = self.http.get_or_try_make(|| http_client(&options.base_url, &self.opened))?;
         let request = || prepared(&http, options, method.clone(), url.clone(), body.clone());
+        let begun = Instant::now();
         let opened_before = self.opened.load(Ordering::Relaxed);
         let mut sent = request().send().await;
         // A connection that was kept for later may have died unnoticed: that is no failed attempt of the service. (Where another
         // call opens a connection meanwhile, it counts as one.)
         let was_reused = self.opened.load(Ordering::Relaxed) == opened_before;
         if was_reused && sent.as_ref().is_err_and(died_unanswered) {
+            tracing::debug!("a connection that was kept had died; the request is sent on another");
             sent = request().send().await;
         }
         let response = sent.map_err(|error| connection_error(&error, &url))?;
+        tracing::debug!("{method} {}: {} after {:.3?}", error::shown(&url), response.status(), begun.elapsed());
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await.at(&url)) }
     }
 

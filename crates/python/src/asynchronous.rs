@@ -10,6 +10,7 @@ use crate::{
     async_batch::AsyncBatch,
     convert,
     home::Home,
+    log::MAILBOX,
     mailbox::{Mailbox, Outcome},
     options::{self, BatchCall, Call, Options},
     sync,
@@ -46,7 +47,7 @@ pub(crate) fn spawn(
     work: impl Future<Output = Result<Outcome, Error>> + Send + 'static,
 ) -> PyResult<Task> {
     let slot = mailbox.inner();
-    let task = runtime()?.spawn(async move { slot.put(id, work.await) });
+    let task = runtime()?.spawn(MAILBOX.scope(Arc::clone(&slot), async move { slot.put(id, work.await) }));
     Ok(Task(task.abort_handle()))
 }
 

@@ -13,7 +13,7 @@ use std::{
 use claude_code_api_client::{BatchEvent, CompleteResponse, Error, Health, UsageReport};
 use pyo3::{prelude::*, types::PyList};
 
-use crate::convert;
+use crate::{convert, log::Line};
 
 /// What a task was for.
 pub(crate) enum Outcome {
@@ -21,7 +21,9 @@ pub(crate) enum Outcome {
     Health(Box<Health>),
     Usage(Box<UsageReport>),
     Text(Option<String>),
-    Result(Option<Box<BatchEvent>>),
+    Results(Vec<BatchEvent>),
+    /// Of no task: a line for the log.
+    Line(Line),
 }
 
 type Letter = (u64, Result<Outcome, Error>);
@@ -73,6 +75,10 @@ impl Mailbox {
         let letters = std::mem::take(&mut *self.slot.letters.lock().unwrap_or_else(PoisonError::into_inner));
         let list = PyList::empty(py);
         for (id, result) in letters {
+            if let Ok(Outcome::Line(line)) = &result {
+                line.write(py);
+                continue;
+            }
             let value =
                 result.map_err(|error| convert::exception(py, &error)).and_then(|outcome| to_python(py, outcome));
             match value {
@@ -96,7 +102,10 @@ fn to_python(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAny>> {
         Outcome::Health(health) => convert::health(py, &health),
         Outcome::Usage(usage) => convert::usage_stats(py, &usage),
         Outcome::Text(text) => Ok(text.into_pyobject(py)?),
-        Outcome::Result(None) => Ok(py.None().into_bound(py)),
-        Outcome::Result(Some(event)) => convert::batch_result(py, &event),
+        Outcome::Results(events) => {
+            let results = events.iter().map(|event| convert::batch_result(py, event)).collect::<PyResult<Vec<_>>>()?;
+            Ok(PyList::new(py, results)?.into_any())
+        }
+        Outcome::Line(_) => Ok(py.None().into_bound(py)),
     }
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Optional, Sequence, Type
 
-from . import _arguments
+from . import _arguments, _log
 from ._arguments import BatchPrompt, Default, Prompt
 from ._native import AsyncCore, AsyncStreamCore, Mailbox, Task
 from ._types import Model, Response, Usage
@@ -339,6 +339,7 @@ class AsyncClaudeClient:
     def _open(self) -> AsyncCore:
         if self._core is None:
             raise RuntimeError("this client is closed; make another one")
+        _log.follow()
         return self._core
 
     async def __aenter__(self) -> AsyncClaudeClient:

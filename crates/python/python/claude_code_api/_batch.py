@@ -109,19 +109,21 @@ class AsyncBatchStream(_Tally):
     def __init__(self, core: AsyncBatch, total: int) -> None:
         super().__init__(total)
         self._core = core
+        self._came: List[BatchResult] = []  # and were not handed over; the last is the next
 
     def __aiter__(self) -> AsyncBatchStream:
         return self
 
     async def __anext__(self) -> BatchResult:
-        try:
-            result: Optional[BatchResult] = await _run(self._core.next)
-        except BaseException:
-            self._core.close()
-            raise
-        if result is None:
+        if not self._came:
+            try:
+                self._came = (await _run(self._core.next))[::-1]
+            except BaseException:
+                self._core.close()
+                raise
+        if not self._came:
             raise StopAsyncIteration
-        return self._count(result)
+        return self._count(self._came.pop())
 
     async def __aenter__(self) -> AsyncBatchStream:
         return self
@@ -132,10 +134,11 @@ class AsyncBatchStream(_Tally):
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        self._core.close()
+        await self.close()
 
     async def close(self) -> None:
         """Cancels on the service what is unfinished, and closes the connection."""
+        self._came.clear()
         self._core.close()
 
     async def gather(self, on_progress: Optional[OnProgress] = None, progress: bool = False) -> BatchResponse:

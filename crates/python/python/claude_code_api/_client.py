@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Optional, Sequence, Type
 
-from . import _arguments
+from . import _arguments, _log
 from ._arguments import BatchPrompt, Default, Prompt
 from ._native import Stream, SyncCore
 from ._types import Model, Response
@@ -206,6 +206,7 @@ class ClaudeClient:
     def _open(self) -> SyncCore:
         if self._core is None:
             raise RuntimeError("this client is closed; make another one")
+        _log.follow()
         return self._core
 
     def __enter__(self) -> ClaudeClient:

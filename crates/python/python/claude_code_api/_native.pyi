@@ -4,6 +4,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Type, final
 from ._reports import BatchResult, UsageStats
 from ._types import Response, Usage
 
+def log_from(level: int, /) -> None: ...
 @final
 class Stream(Iterator[str]):
     def __iter__(self) -> Stream: ...
