@@ -1,5 +1,5 @@
-//! The blocking client: the async one, driven on the caller's thread. It starts no thread of its own, works in the child of a
-//! fork, and lets a wait be interrupted.
+//! The blocking client: the async one, driven on the caller's thread. It starts no thread, but for the moment in which a host's
+//! name is looked up (`localhost` is not). It works in the child of a fork, and lets a wait be interrupted.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), claude_code_api_client::Error> {
@@ -127,8 +127,13 @@ impl Client {
     }
 
     fn runtime(&self) -> Result<Arc<Runtime>, Error> {
-        let runtime =
-            self.runtime.get_or_try_make(|| tokio::runtime::Builder::new_current_thread().enable_all().build());
+        let runtime = self.runtime.get_or_try_make(|| {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                // A host's name is looked up on a thread, which ends with that.
+                .thread_keep_alive(Duration::ZERO)
+                .build()
+        });
         runtime.map_err(|error| Error::new(ErrorKind::Configuration, format!("no runtime: {error}")))
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     error::Error as _,
     io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -25,6 +26,9 @@ use tower_service::Service;
 use crate::{Error, ErrorKind, error, options::Options, process::PerProcess};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+const LOCALHOST: [SocketAddr; 2] =
+    [SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0)];
 
 /// The most bytes of an error response that are read.
 const ERROR_BYTES_MAX: usize = 1 << 20;
@@ -160,6 +164,8 @@ fn http_client(base_url: &Url, opened: &Arc<AtomicU64>) -> Result<reqwest::Clien
         .http1_only()
         .tcp_nodelay(true)
         .connector_layer(CountOpened(Arc::clone(opened)))
+        // What this name means is known (RFC 6761), and asking the system would take a thread.
+        .resolve_to_addrs("localhost", &LOCALHOST)
         .tls_backend_preconfigured(tls(base_url)?);
     if is_loopback(base_url) {
         builder = builder.no_proxy();

@@ -184,7 +184,8 @@ def test_two_threads_do_not_read_one_stream(server: Scripted):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
-def test_neither_the_import_nor_the_sync_client_starts_a_thread(server: Scripted):
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_neither_the_import_nor_the_sync_client_starts_a_thread(server: Scripted, host):
     server.script(ok(), [START, delta("hello"), done("hello")], http(200, HEALTH))
     source = """
     import os, sys
@@ -196,7 +197,7 @@ def test_neither_the_import_nor_the_sync_client_starts_a_thread(server: Scripted
     client.complete("hi"), list(client.stream("hi")), client.health()
     count()
     """
-    assert run(source, server.url).lines == ["1"] * 3
+    assert run(source, server.url.replace("127.0.0.1", host)).lines == ["1"] * 3
 
 
 def test_the_sync_client_works_inside_a_running_loop(service):
