@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import pickle
 import threading
 
 import pytest
@@ -149,8 +150,8 @@ def test_the_client_of_a_child_uses_a_connection_of_its_own(server: Scripted):
     assert parent == again != child
 
 
-def test_many_threads_use_one_client(server: Scripted):
-    texts = ["answer %d" % n for n in range(32)]
+def test_a_hundred_threads_use_one_client(server: Scripted):
+    texts = ["answer %d" % n for n in range(100)]
     server.script(*[[0.1, *ok(text)] for text in texts])
     got, failed = [], []
     with ClaudeClient(server.url) as client:
@@ -243,3 +244,15 @@ def test_loops_leave_no_descriptors_behind(server: Scripted):
 
     first = max(use() for _ in range(3))
     assert [use() for _ in range(20)][-1] <= first + 4
+
+
+@pytest.mark.parametrize("kind", [ClaudeClient, AsyncClaudeClient])
+def test_a_client_says_why_it_cannot_be_pickled(kind):
+    with pytest.raises(TypeError, match="make one in each process"):
+        pickle.dumps(kind())
+
+
+def test_what_a_client_gives_can_be_pickled(service):
+    with ClaudeClient(service.url) as client:
+        for given in (client.complete("hi", max_tokens=2), client.batch(["hi"], max_tokens=2), client.get_usage(), client.health()):
+            assert pickle.loads(pickle.dumps(given)) == given

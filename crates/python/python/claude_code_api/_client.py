@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Optional, Sequence, Type
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NoReturn, Optional, Sequence, Type
 
 from . import _arguments, _log
 from ._arguments import BatchPrompt, Default, Prompt
@@ -202,6 +202,9 @@ class ClaudeClient:
         core, self._core = self._core, None
         if core is not None:
             core.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client holds connections and cannot be pickled; make one in each process")
 
     def _open(self) -> SyncCore:
         if self._core is None:
