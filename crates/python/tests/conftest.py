@@ -91,6 +91,13 @@ def service() -> Iterator[Service]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def brief() -> Iterator[Service]:
+    """One whose answers are short."""
+    with serving("--local-max-tokens-default", "16") as running:
+        yield running
+
+
 @pytest.fixture
 def server() -> Iterator[Scripted]:
     scripted = Scripted()

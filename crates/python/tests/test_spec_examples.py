@@ -6,7 +6,7 @@ import typing
 import pytest
 
 from answers import SSE, result, refusal, totals
-from conftest import absent, serving
+from conftest import absent
 from programs import run
 from spec import EXAMPLES, SPEC, in_a_function
 
@@ -42,13 +42,6 @@ EXPECTED: typing.Dict[str, typing.Tuple[str, str]] = {
 def spec():
     if not EXAMPLES:
         absent("the specification is not at %s" % SPEC)
-
-
-@pytest.fixture(scope="module")
-def brief():
-    """A service whose answers are short."""
-    with serving("--local-max-tokens-default", "16") as service:
-        yield service
 
 
 def test_every_example_of_the_spec_is_run():
