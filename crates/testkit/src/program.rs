@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fs::File,
     net::SocketAddr,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -41,16 +42,37 @@ pub struct Ended {
     pub stderr: String,
 }
 
+impl Ended {
+    /// How it ended, as a shell shows it: the exit code, or 128 and the signal.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code().or(self.status.signal().map(|signal| 128 + signal))
+    }
+}
+
 /// Runs the program to its end, with these arguments and this environment and no other.
 pub async fn run<A: Into<OsString>>(args: impl IntoIterator<Item = A>, environment: &[(&str, &str)]) -> Ended {
     let mut command = command();
     command.args(args.into_iter().map(Into::into)).envs(environment.iter().copied());
-    let output = in_time("the program ends", START_TIMEOUT, command.output()).await.expect("the program runs");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    ended(command.spawn().expect("the program runs")).await
+}
+
+/// Waits for the end of a program whose output is piped, and gives what was not read of it yet.
+pub async fn ended(child: Child) -> Ended {
+    let output = in_time("the program ends", START_TIMEOUT, child.wait_with_output()).await.expect("it can be read");
     let text = |bytes| String::from_utf8(bytes).expect("the program speaks UTF-8");
     Ended { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-fn command() -> Command {
+/// Sends a signal, such as `-STOP`, to a program that runs.
+pub async fn signal(child: &Child, name: &str) {
+    let id = child.id().expect("it runs").to_string();
+    let sent = Command::new("kill").args([name, &id]).status().await.expect("there is a kill");
+    assert!(sent.success(), "{name} could not be sent");
+}
+
+/// The program, with no environment and nothing on standard input; dropped, it is killed.
+pub fn command() -> Command {
     let own = std::env::current_exe().expect("a test knows where it is");
     // Tests are in target/<profile>/deps, the program and benchmarks in target/<profile>.
     let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("claude-code-api")).find(|path| path.exists());
@@ -150,9 +172,7 @@ impl Program {
 
     /// Sends a signal, such as `-STOP`.
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args([name, &id]).status().await.expect("there is a kill");
-        assert!(sent.success(), "{name} could not be sent");
+        signal(&self.child, name).await;
     }
 
     /// Ends it with SIGKILL, and gives its data folder as it was left.

@@ -1,10 +1,11 @@
-//! A bare connection, for what no HTTP client would send: half a request, a body that never comes, a sudden goodbye.
+//! A bare connection, for what no HTTP client would send: half a request, a body that never comes, a sudden goodbye. And its
+//! counterpart, which answers what no service would.
 
 use std::net::SocketAddr;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 use crate::{BOUND, in_time};
@@ -56,6 +57,21 @@ impl Raw {
     pub async fn read_to_end(&mut self) -> String {
         self.read_until("\0").await
     }
+}
+
+/// Gives everyone this answer, from its first line on, and closes the connection. Its URL.
+#[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+pub async fn answering(answer: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move {
+        while let Ok((mut peer, _)) = listener.accept().await {
+            // Small requests come in one piece. Who asks may leave at any time.
+            let _ = peer.read(&mut [0; 4096]).await;
+            let _ = peer.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
 }
 
 fn head(headers: &[&str]) -> String {
