@@ -1,12 +1,12 @@
 //! `claude-code-api`: serves prompts on Claude, and calls such a service.
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-mod batch;
-mod call;
+mod client;
 mod config;
+mod exit;
 mod manage;
 #[cfg(feature = "local")]
 mod model;
@@ -17,7 +17,7 @@ mod serve;
 ///
 /// `claude-code-api serve` starts the service; `claude-code-api complete "Hello"` asks it something.
 #[derive(Parser)]
-#[command(name = "claude-code-api", version, max_term_width = 100)]
+#[command(name = "claude-code-api", version, max_term_width = 100, after_help = exit::CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -58,13 +58,18 @@ enum Command {
     /// Show what tokens cost
     Prices(prices::Prices),
     /// Send one prompt to a running service and print the answer
-    Complete(call::Complete),
-    /// Send many prompts to a running service, each as a call of its own; exit code 1 when one has failed
-    Batch(batch::Batch),
+    #[command(after_help = client::complete::EXAMPLES)]
+    Complete(client::complete::Complete),
+    /// Send one prompt to a running service and print the answer as it comes
+    #[command(after_help = client::stream::EXAMPLES)]
+    Stream(client::stream::Stream),
+    /// Send many prompts to a running service, each as a call of its own; exit code 3 when one has failed
+    #[command(after_help = client::batch::EXAMPLES)]
+    Batch(client::batch::Batch),
     /// Show what a project has used, and what is left of its budget
-    Usage(call::Usage),
-    /// Show how a running service is
-    Health(call::Health),
+    Usage(client::usage::Usage),
+    /// Show how a running service is; exit code 10 when it is not well
+    Health(client::health::Health),
 }
 
 #[derive(Subcommand)]
@@ -96,21 +101,18 @@ fn main() -> ExitCode {
         Command::Ledger { command, folder } => command.run(folder),
         Command::Prices(prices) => prices.run(),
         Command::Complete(complete) => complete.run(),
+        Command::Stream(stream) => stream.run(),
         Command::Batch(batch) => batch.run(),
         Command::Usage(usage) => usage.run(),
         Command::Health(health) => health.run(),
     };
-    match result {
-        Ok(code) => code,
-        // Who reads our output has had enough of it, as `head` has.
-        Err(error)
-            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
-        {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
+    result.unwrap_or_else(|error| exit::report(&error, wants_json(&matches)))
+}
+
+/// Whether the command was given `--json`.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, inner)) => wants_json(inner),
+        None => matches.try_get_one("json").ok().flatten().copied().unwrap_or(false),
     }
 }

@@ -81,6 +81,11 @@ impl TextStream {
         self.start.as_ref().map(|start| start.model.as_str())
     }
 
+    /// The model that really runs, as [`CompleteResponse::model_id`].
+    pub fn model_id(&self) -> Option<&str> {
+        self.start.as_ref().map(|start| start.model_id.as_str())
+    }
+
     /// The text handed over until now.
     pub fn text(&self) -> &str {
         &self.text

@@ -1,22 +1,55 @@
 //! `claude-code-api batch`, as a process.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, ffi::OsStr, fs, iter, path::PathBuf, process::Stdio};
 
 use claude_code_api_service::config::Settings;
-use claude_code_api_testkit::{Ended, Simulator, TestServer, run};
+use claude_code_api_testkit::{Ended, Simulator, TestServer, answering, command, ended, signal, until};
+use claude_code_api_wire::sse;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// `batch` on a file, into another.
+struct Batch {
+    folder: TempDir,
+    arguments: Vec<String>,
+}
+
+impl Batch {
+    fn of(url: &str, lines: &str, arguments: &[&str]) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("prompts.jsonl"), lines).expect("a folder can be written to");
+        let arguments = [&["--url", url], arguments].concat().into_iter().map(str::to_owned).collect();
+        Self { folder, arguments }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = command();
+        command.arg("batch").arg(self.folder.path().join("prompts.jsonl")).arg("-o").arg(self.output());
+        command.args(&self.arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self) -> Child {
+        self.command().spawn().expect("the program runs")
+    }
+
+    async fn run(&self) -> Ended {
+        ended(self.start()).await
+    }
+
+    fn output(&self) -> PathBuf {
+        self.folder.path().join("results")
+    }
+
+    fn results(&self) -> String {
+        fs::read_to_string(self.output()).unwrap_or_default()
+    }
+}
 
 async fn batch(server: &TestServer, lines: &str, arguments: &[&str]) -> (Ended, String) {
-    let folder = TempDir::new().expect("a folder");
-    let (prompts, output) = (folder.path().join("prompts.jsonl"), folder.path().join("results"));
-    fs::write(&prompts, lines).expect("a folder can be written to");
-    let url = server.base_url();
-    let mut command = vec!["batch", prompts.to_str().expect("UTF-8"), "-o", output.to_str().expect("UTF-8")];
-    command.extend(["--url", &url, "--model", "haiku"]);
-    command.extend(arguments);
-    let ended = run(command, &[]).await;
-    (ended, fs::read_to_string(output).unwrap_or_default())
+    let batch = Batch::of(&server.base_url(), lines, &[&["--model", "haiku"], arguments].concat());
+    (batch.run().await, batch.results())
 }
 
 #[tokio::test]
@@ -36,14 +69,120 @@ async fn a_file_of_prompts_becomes_a_line_for_each_result() {
 }
 
 #[tokio::test]
-async fn a_prompt_that_failed_is_exit_code_1_and_a_line_that_is_no_prompt_is_named() {
+async fn a_prompt_that_failed_is_exit_code_3_and_a_line_that_is_no_prompt_is_named() {
     let simulator = Simulator::start();
     let server = TestServer::start_on(&simulator, Settings::default()).await;
     let failing = json!("sim:{\"status\": 400}").to_string();
     let (ended, results) = batch(&server, &format!("\"one\"\n{failing}\n"), &[]).await;
-    assert_eq!(ended.status.code(), Some(1), "{}", ended.stderr);
+    assert_eq!(ended.code(), Some(3), "{}", ended.stderr);
     assert!(results.lines().count() == 2 && results.contains("invalid_request"), "{results}");
     let (ended, _) = batch(&server, "\"one\"\n7\n", &[]).await;
-    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(ended.code(), Some(1));
     assert!(ended.stderr.contains("line 2: takes a JSON string"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_leaves_the_results_of_the_last_one() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let batch = Batch::of(&server.base_url(), "\"one\"\n", &["--model", "gpt-4"]);
+    let before = "what is longer than a result\n".repeat(99);
+    fs::write(batch.output(), &before).expect("written");
+    assert_eq!((batch.run().await.code(), batch.results()), (Some(4), before));
+    let taken = Batch { arguments: vec!["--url".to_owned(), server.base_url()], ..batch };
+    assert_eq!(taken.run().await.code(), Some(0));
+    assert!(
+        taken.results().lines().count() == 1 && taken.results().contains("\"prompt\":\"one\""),
+        "{}",
+        taken.results()
+    );
+}
+
+#[tokio::test]
+async fn the_options_of_a_batch_reach_each_prompt() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let slow = json!("sim:{\"first_ms\": 3000}");
+    let (ended, results) = batch(&server, &format!("{slow}\n"), &["--timeout", "0.3"]).await;
+    assert!(ended.code() == Some(3) && results.contains("\"error_code\":\"timeout\""), "{results}");
+    let (ended, results) = batch(&server, "\"one\"\n", &["--max-cost", "0.000001"]).await;
+    assert!(ended.code() == Some(3) && results.contains("\"error_code\":\"budget_exceeded\""), "{results}");
+    let lines = "\"one sim:{\\\"delay_ms\\\": 200}\"\n\"two\"\n";
+    for _ in 0..2 {
+        let (ended, results) = batch(&server, lines, &["--no-parallel", "--idempotency-key", "night-7"]).await;
+        assert_eq!(ended.code(), Some(0), "{ended:?}");
+        assert!(results.starts_with("{\"index\":0,"), "one after the other: {results}");
+    }
+    assert_eq!(simulator.requests().len(), 1 + 2, "the second time nothing was asked for");
+}
+
+#[tokio::test]
+async fn ctrl_c_keeps_the_results_and_cancels_the_rest() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let endless = json!("sim:{\"endless\": true, \"token_ms\": 100}");
+    let lines = format!("\"one\"\n{endless}\n\"two\"\n{endless}\n");
+    let batch = Batch::of(&server.base_url(), &lines, &["--model", "haiku"]);
+    let child = batch.start();
+    until("results are in the file as they come", || batch.results().lines().count() == 2).await;
+    assert_eq!(simulator.open_streams(), 2);
+    signal(&child, "-INT").await;
+    let ended = ended(child).await;
+    assert_eq!((ended.code(), ended.stderr.as_str()), (Some(130), "error: after 2 of 4 results: interrupted\n"));
+    let nothing_runs = || simulator.open_streams() == 0 && server.app().open_reservations().count() == 0;
+    until("nothing runs any more", nothing_runs).await;
+    let (results, known) =
+        (batch.results(), |line| serde_json::from_str::<Value>(line).expect("JSON")["index"].as_u64());
+    assert_eq!(results.lines().map(known).collect::<BTreeSet<_>>(), BTreeSet::from([Some(0), Some(2)]));
+}
+
+/// Something that answers two of three prompts, and fails. Its URL.
+async fn failing() -> String {
+    let result = |index| json!({"index": index, "prompt": "p", "status": "failed", "error": "e"});
+    let error =
+        json!({"error": {"code": "internal", "message": "m", "retryable": false, "request_id": "r"}, "detail": "m"});
+    let events = [("result", result(2)), ("result", result(0)), ("error", error)];
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n".to_owned();
+    answering(events.iter().fold(head, |answer, (name, data)| answer + &sse::event(name, data))).await
+}
+
+#[tokio::test]
+async fn a_batch_that_breaks_off_keeps_what_has_come() {
+    let url = failing().await;
+    let lines = Batch::of(&url, "\"p\"\n\"p\"\n\"p\"\n", &[]);
+    let ended = lines.run().await;
+    assert!(ended.code() == Some(1) && ended.stderr.starts_with("error: after 2 of 3 results: m ("), "{ended:?}");
+    assert_eq!(lines.results().lines().count(), 2);
+    let whole = Batch::of(&url, "\"p\"\n\"p\"\n\"p\"\n", &["--json"]);
+    let ended = whole.run().await;
+    let error: Value = serde_json::from_str(&ended.stderr).expect("one line of JSON");
+    assert_eq!((ended.code(), &error["error"]["code"]), (Some(1), &json!("internal")));
+    let response: Value = serde_json::from_str(&whole.results()).expect("JSON");
+    assert_eq!((&response["total"], &response["failed"]), (&json!(3), &json!(2)));
+    assert_eq!(response["results"].as_array().map(Vec::len), Some(2), "{response}");
+}
+
+#[tokio::test]
+async fn a_batch_shows_a_bar_on_a_terminal_and_none_elsewhere() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let prompts = [json!("one"), json!("two sim:{\"delay_ms\": 1000}"), json!("sim:{\"status\": 400}")];
+    let batch =
+        Batch::of(&server.base_url(), &prompts.map(|prompt| format!("{prompt}\n")).concat(), &["--model", "haiku"]);
+    let piped = batch.run().await;
+    assert!(piped.stdout.is_empty() && piped.stderr.starts_with("[3/3, 1 failed: "), "{piped:?}");
+    let shown = on_a_terminal(&batch.command()).await;
+    assert_eq!(shown.code(), Some(3), "{shown:?}");
+    assert!(shown.stdout.contains("2/3, 1 failed, $0.0") && shown.stdout.contains("to go"), "{shown:?}");
+    assert!(shown.stdout.trim_end().lines().last().is_some_and(|line| line.contains("[3/3, 1 failed: ")), "{shown:?}");
+}
+
+/// Runs it with a pseudo-terminal for everything, by util-linux's `script`.
+async fn on_a_terminal(command: &Command) -> Ended {
+    let quoted = |word: &OsStr| format!("'{}'", word.display());
+    let words = iter::once(command.as_std().get_program()).chain(command.as_std().get_args()).map(quoted);
+    let mut script = Command::new("script");
+    script.args(["-qec", &words.collect::<Vec<_>>().join(" "), "/dev/null"]).env("TERM", "xterm").env("COLUMNS", "120");
+    script.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    ended(script.spawn().expect("there is a script")).await
 }

@@ -1,0 +1,126 @@
+//! `batch`: a file of prompts in; a line for each result out, as they complete. What has come stays, however it ends.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Args;
+use claude_code_api_client::{Batch as Request, BatchPrompt, BatchTotals, blocking::BatchStream};
+
+use super::{
+    Service, Terms,
+    progress::{self, Progress},
+    results::Results,
+    seconds, with,
+};
+use crate::exit::{Exit, Interrupt, Interrupted};
+
+/// For connections and refusals; a batch itself takes as long as it takes.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  claude-code-api batch prompts.jsonl -o results.jsonl
+  jq -c '{prompt: .question, id}' rows.jsonl | claude-code-api batch -
+
+  # Paid for once, though it is begun twice: after Ctrl-C, or a failure
+  claude-code-api batch prompts.jsonl -o results.jsonl --idempotency-key night-7
+
+A line of the input is \"a prompt\" or {\"prompt\": \"...\", \"id\": \"row-1\"}.";
+
+#[derive(Args)]
+pub(crate) struct Batch {
+    /// One prompt a line: a JSON string, or an object with `prompt` and `id`; `-` reads standard input
+    #[arg(value_name = "PROMPTS.jsonl")]
+    prompts: PathBuf,
+    /// Write the results to this file, and not to standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    terms: Terms,
+    /// How many prompts are worked on at a time [default: 16]
+    #[arg(long, value_name = "COUNT")]
+    max_concurrency: Option<u32>,
+    /// Work on one prompt after the other
+    #[arg(long, conflicts_with = "max_concurrency")]
+    no_parallel: bool,
+    /// Seconds that each prompt may take, from when it is its turn [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Print the whole response as JSON at the end, its results in the order of the prompts, and an error as JSON too
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    service: Service,
+}
+
+impl Batch {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let request = self.terms.batch(read(&self.prompts)?);
+        let request = with(request, self.max_concurrency, Request::max_concurrency);
+        let request = with(request, self.timeout, Request::timeout).parallel(!self.no_parallel);
+        let client = self.service.client(TIMEOUT)?;
+        let mut results = Results::open(self.output.as_deref(), self.json)?;
+        let interrupt = Interrupt::listen()?;
+        let mut stream = client.batch_stream_unless(request, Some(&mut || interrupt.came()))?;
+        results.begin()?;
+        let read = read_results(&mut stream, &mut results, &interrupt);
+        let totals = totals(&stream);
+        results.end(totals)?;
+        read.with_context(|| format!("after {} of {} results", totals.completed + totals.failed, totals.total))?;
+        if !self.json {
+            eprintln!("{}", progress::line(totals));
+        }
+        Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { Exit::PromptsFailed.into() })
+    }
+}
+
+impl Terms {
+    fn batch(self, prompts: Vec<BatchPrompt>) -> Request {
+        let request = Request::new(prompts).model(self.model);
+        let request = with(request, self.system, Request::system);
+        let request = with(request, self.max_tokens, Request::max_tokens);
+        let request = with(request, self.max_cost, Request::max_cost);
+        let request = with(request, self.project, Request::project_id);
+        with(request, self.idempotency_key, Request::idempotency_key)
+    }
+}
+
+fn read_results(stream: &mut BatchStream, results: &mut Results, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let progress = Progress::of(totals(stream).total, results.cross_the_terminal());
+    // The client asks only while it waits, and results may come without a wait.
+    while !interrupt.came() {
+        let Some(event) = stream.next_unless(Some(&mut || interrupt.came())) else { return Ok(()) };
+        let event = event?;
+        progress.beside(|| results.take(event))?;
+        progress.show(totals(stream));
+    }
+    Err(Interrupted.into())
+}
+
+fn totals(stream: &BatchStream) -> BatchTotals {
+    stream.inner().map(claude_code_api_client::BatchStream::totals).unwrap_or_default()
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<BatchPrompt>> {
+    let source: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).with_context(|| format!("cannot read the prompts from {}", path.display()))?)
+    };
+    let mut prompts = Vec::new();
+    for (number, line) in (1..).zip(BufReader::new(source).lines()) {
+        let line = line.with_context(|| format!("cannot read the prompts from {}", path.display()))?;
+        if !line.trim().is_empty() {
+            let wrong =
+                || format!("{}, line {number}: takes a JSON string, or an object with prompt and id", path.display());
+            prompts.push(serde_json::from_str(&line).with_context(wrong)?);
+        }
+    }
+    Ok(prompts)
+}
