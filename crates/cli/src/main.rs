@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod exit;
 mod manage;
+mod manual;
 #[cfg(feature = "local")]
 mod model;
 mod prices;
@@ -70,6 +71,12 @@ enum Command {
     Usage(client::usage::Usage),
     /// Show how a running service is; exit code 10 when it is not well
     Health(client::health::Health),
+    /// Print what completes this program's commands and flags in a shell
+    #[command(after_help = manual::COMPLETIONS_EXAMPLES)]
+    Completions(manual::Completions),
+    /// Print the man page, or write one for each command
+    #[command(after_help = manual::MAN_EXAMPLES)]
+    Man(manual::Man),
 }
 
 #[derive(Subcommand)]
@@ -105,6 +112,8 @@ fn main() -> ExitCode {
         Command::Batch(batch) => batch.run(),
         Command::Usage(usage) => usage.run(),
         Command::Health(health) => health.run(),
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
     };
     result.unwrap_or_else(|error| exit::report(&error, wants_json(&matches)))
 }
