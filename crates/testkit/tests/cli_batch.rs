@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, ffi::OsStr, fs, iter, path::PathBuf, process::Stdio};
 
 use claude_code_api_service::config::Settings;
-use claude_code_api_testkit::{Ended, Simulator, TestServer, answering, command, ended, signal, until};
+use claude_code_api_testkit::{BOUND, Ended, Simulator, TestServer, answering, command, ended, in_time, signal, until};
 use claude_code_api_wire::sse;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::{Child, Command},
+};
 
 /// `batch` on a file, into another.
 struct Batch {
@@ -66,6 +69,24 @@ async fn a_file_of_prompts_becomes_a_line_for_each_result() {
     let (ended, response) = batch(&server, lines, &["--json"]).await;
     let response: Value = serde_json::from_str(&response).expect("JSON");
     assert!(ended.status.success() && response["completed"] == 2 && response["results"][1]["prompt"] == "two");
+}
+
+#[tokio::test]
+async fn a_batch_can_stand_in_a_pipe() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let mut command = command();
+    command.args(["batch", "-", "--model", "haiku", "--url", &server.base_url()]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let (mut stdin, slow) = (child.stdin.take().expect("piped"), json!("sim:{\"first_ms\": 600000}"));
+    stdin.write_all(format!("\"one\"\n{slow}\n").as_bytes()).await.expect("it reads");
+    drop(stdin);
+    let mut results = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let first = in_time("a result comes out while others are awaited", BOUND, results.next_line()).await;
+    assert!(first.expect("text").is_some_and(|line| line.contains("\"prompt\":\"one\"")));
+    signal(&child, "-INT").await;
+    assert_eq!(ended(child).await.code(), Some(130));
 }
 
 #[tokio::test]
