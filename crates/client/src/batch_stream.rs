@@ -24,6 +24,7 @@ use crate::{Batch, BatchResponse, BatchTotals, Client, Error, ErrorKind, transpo
 
 /// The results of a batch, each with the place of its prompt, as they come. Ends after the last one, or after one error. Dropping it
 /// cancels on the service what is unfinished.
+#[must_use = "a batch that nobody reads is cancelled when it is dropped"]
 pub struct BatchStream {
     sent: Arc<Sent>,
     state: State,
@@ -68,6 +69,15 @@ impl BatchStream {
 
     /// The next result; `None` after the end.
     ///
+    /// ```no_run
+    /// # async fn example(mut stream: claude_code_api_client::BatchStream) -> Result<(), claude_code_api_client::Error> {
+    /// while let Some(event) = stream.next().await {
+    ///     let event = event?;
+    ///     println!("prompt {}: {}", event.index, event.result.status);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The batch broke off and another attempt was of no use, or nothing came for 60 s.
     pub async fn next(&mut self) -> Option<Result<BatchEvent, Error>> {
@@ -75,6 +85,16 @@ impl BatchStream {
     }
 
     /// Counts and sums over the results handed over until now; after the end, over all.
+    ///
+    /// ```no_run
+    /// # async fn example(mut stream: claude_code_api_client::BatchStream) -> Result<(), claude_code_api_client::Error> {
+    /// while let Some(event) = stream.next().await {
+    ///     event?;
+    ///     let totals = stream.totals();
+    ///     eprintln!("{} of {}", totals.completed + totals.failed, totals.total);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn totals(&self) -> BatchTotals {
         self.totals
     }
@@ -83,7 +103,7 @@ impl BatchStream {
     pub(crate) async fn response(mut self) -> Result<BatchResponse, Error> {
         let mut places: Vec<Option<BatchResult>> = vec![None; self.totals.total];
         while let Some(event) = self.next().await {
-            let BatchEvent { index, result } = event?;
+            let BatchEvent { index, result, .. } = event?;
             places[index] = Some(result);
         }
         Ok(BatchResponse { totals: self.totals, results: places.into_iter().flatten().collect() })

@@ -56,7 +56,7 @@ pub(crate) fn usage(py: Python<'_>, usage: Usage) -> PyResult<Bound<'_, PyAny>> 
 }
 
 pub(crate) fn batch_result<'py>(py: Python<'py>, event: &BatchEvent) -> PyResult<Bound<'py, PyAny>> {
-    let BatchEvent { index, result } = event;
+    let BatchEvent { index, result, .. } = event;
     let spec = (
         result.id.as_deref(),
         &result.prompt,

@@ -71,6 +71,12 @@ impl From<&str> for BatchPrompt {
     }
 }
 
+impl From<&String> for BatchPrompt {
+    fn from(prompt: &String) -> Self {
+        prompt.clone().into()
+    }
+}
+
 impl<'de> Deserialize<'de> for BatchPrompt {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either;
@@ -130,6 +136,7 @@ pub struct BatchResponse {
 /// What came of one prompt. What does not apply is null.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct BatchResult {
     /// The caller's id of the prompt.
     pub id: Option<String>,
@@ -171,6 +178,7 @@ pub enum BatchStatus {
 /// Data of the `result` event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct BatchEvent {
     /// The place of the prompt, from 0.
     pub index: usize,

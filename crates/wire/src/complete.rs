@@ -59,6 +59,18 @@ pub struct Message {
     pub content: String,
 }
 
+impl Message {
+    /// What the one who asks says.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self { role: Role::User, content: content.into() }
+    }
+
+    /// What the model has said.
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self { role: Role::Assistant, content: content.into() }
+    }
+}
+
 /// Who speaks in a [`Message`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +85,7 @@ pub enum Role {
 /// The answer of `POST /v1/complete`, and the data of its `done` event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct CompleteResponse {
     /// Id of the call, `call_…`.
     pub id: String,
@@ -180,6 +193,7 @@ pub struct Cache {
 /// How `auto` was resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct Route {
     /// The tier chosen.
     pub tier: String,

@@ -111,6 +111,7 @@ pub struct ErrorEnvelope {
 /// The error itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct ErrorBody {
     /// For programs.
     pub code: ErrorCode,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The answer of `GET /health`: 200 for as long as the service answers at all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct Health {
     /// The service as a whole.
     pub status: HealthStatus,
@@ -36,6 +37,7 @@ pub enum HealthStatus {
 /// One thing that the service stands on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct ServiceHealth {
     /// Whether it works.
     pub status: ServiceStatus,

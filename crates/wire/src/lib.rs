@@ -11,6 +11,7 @@ mod fields;
 mod health;
 mod manage;
 pub mod openai;
+mod shown;
 pub mod sse;
 mod usage;
 

@@ -34,6 +34,7 @@ impl Period {
 /// The answer of `GET /v1/usage`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct UsageReport {
     /// The project, by its real name.
     pub project_id: String,
@@ -69,6 +70,7 @@ pub struct UsageReport {
 /// What one model was used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct ModelUsage {
     /// Tokens in and out.
     pub tokens: i64,
@@ -87,6 +89,7 @@ pub struct ModelUsage {
 /// What `budget_exceeded` says of the budget, beside code and message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct BudgetState {
     /// What the figures below count.
     pub unit: BudgetUnit,

@@ -1,7 +1,7 @@
 //! Backend `local`: a small instruct model in the process, on llama.cpp. No key, no cost; real generation, token counts,
 //! streaming and cancellation. It is a weak model, and every answer names it.
 //!
-//! [`Local::call`] checks and tokenizes on the caller's side; one thread ([`scheduler`]) owns the model's context and works
+//! [`Local::call`] checks and tokenizes on the caller's side; one thread (`scheduler`) owns the model's context and works
 //! on all calls at once.
 
 use std::{
