@@ -10,7 +10,7 @@ use crate::{Error, ErrorKind};
 /// How long a batch may be silent. The service shows every 10 s that it lives.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The prompts to complete, each as a call of its own, and how.
+/// The prompts to complete, each as a call of its own, and how. An array or a `Vec` of prompts is a batch of them.
 ///
 /// ```
 /// use claude_code_api_client::{Batch, BatchPrompt};
@@ -27,6 +27,12 @@ pub struct Batch {
 
 impl Batch {
     /// The completion of each of these prompts.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// let batch = Batch::new((1..=3).map(|n| format!("Write {n} in words")));
+    /// assert_eq!(Batch::new(["a", "b"]), Batch::from(["a", "b"]));
+    /// ```
     pub fn new(prompts: impl IntoIterator<Item = impl Into<BatchPrompt>>) -> Self {
         let prompts = prompts.into_iter().map(Into::into).collect();
         Self {
@@ -37,42 +43,77 @@ impl Batch {
     }
 
     /// For all of them: `auto` (the default), `haiku`, `sonnet`, `opus`, or a concrete model id.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// let batch = Batch::new(["Hello", "Goodbye"]).model("haiku");
+    /// ```
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.body.model = Some(model.into());
         self
     }
 
     /// Instructions that stand above each prompt.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// let batch = Batch::new(["Hello", "Goodbye"]).system("Translate to French.");
+    /// ```
     pub fn system(mut self, system: impl Into<String>) -> Self {
         self.body.system = Some(system.into());
         self
     }
 
     /// The project that pays, for this batch.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// let batch = Batch::new(["Hello", "Goodbye"]).project_id("team-a");
+    /// ```
     pub fn project_id(mut self, project: impl Into<String>) -> Self {
         self.body.project_id = Some(project.into());
         self
     }
 
     /// The most tokens to generate for each prompt.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// let batch = Batch::new(["Hello", "Goodbye"]).max_tokens(100);
+    /// ```
     pub fn max_tokens(mut self, tokens: u32) -> Self {
         self.body.max_tokens = Some(tokens);
         self
     }
 
     /// The most that each prompt may cost, in USD.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// let at_most_four_cents_in_all = Batch::new(["Hello", "Goodbye"]).max_cost(0.02);
+    /// ```
     pub fn max_cost(mut self, usd: f64) -> Self {
         self.body.max_cost = Some(usd);
         self
     }
 
     /// How many prompts the service works on at a time, 1 to 1,000. Default: 16.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// let batch = Batch::new(vec!["Roll a die"; 500]).max_concurrency(50);
+    /// ```
     pub fn max_concurrency(mut self, calls: u32) -> Self {
         self.body.max_concurrency = Some(calls);
         self
     }
 
     /// Whether the service works on several at a time; else one after the other. Default: true.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// let in_turn = Batch::new(["Hello", "Goodbye"]).parallel(false);
+    /// ```
     pub fn parallel(mut self, parallel: bool) -> Self {
         self.body.parallel = Some(parallel);
         self
@@ -80,12 +121,24 @@ impl Batch {
 
     /// How long each prompt may take on the service, from when it is its turn. Default: 600 s, whatever the client's time-out is:
     /// a batch may have to wait for room.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// # use std::time::Duration;
+    /// let batch = Batch::new(["Hello", "Goodbye"]).timeout(Duration::from_mins(1));
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.body.timeout = Some(timeout.as_secs_f64());
         self
     }
 
     /// How long not a byte may come before the batch has failed. Default: 60 s; the service shows every 10 s that it lives.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// # use std::time::Duration;
+    /// let batch = Batch::new(["Hello", "Goodbye"]).silence_timeout(Duration::from_mins(5));
+    /// ```
     pub fn silence_timeout(mut self, timeout: Duration) -> Self {
         self.silence_timeout = timeout;
         self
@@ -94,6 +147,12 @@ impl Batch {
     /// The key that every attempt of this batch is sent with, so that no prompt is paid for twice. Default: a new one for each batch.
     /// A program that sends the same batch again after it was restarted gives it one of its own, of at most 240 visible ASCII
     /// characters.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Batch;
+    /// let night = "2026-11-30";
+    /// let batch = Batch::new(["Hello", "Goodbye"]).idempotency_key(format!("report-{night}"));
+    /// ```
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.idempotency_key = Some(key.into());
         self
@@ -105,6 +164,24 @@ impl Batch {
             return Err(Error::new(ErrorKind::Configuration, "timeout: takes more than 0 seconds"));
         }
         Ok(())
+    }
+}
+
+impl<P: Into<BatchPrompt>> FromIterator<P> for Batch {
+    fn from_iter<I: IntoIterator<Item = P>>(prompts: I) -> Self {
+        Self::new(prompts)
+    }
+}
+
+impl<P: Into<BatchPrompt>> From<Vec<P>> for Batch {
+    fn from(prompts: Vec<P>) -> Self {
+        Self::new(prompts)
+    }
+}
+
+impl<P: Into<BatchPrompt>, const N: usize> From<[P; N]> for Batch {
+    fn from(prompts: [P; N]) -> Self {
+        Self::new(prompts)
     }
 }
 

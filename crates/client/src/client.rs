@@ -1,6 +1,7 @@
 //! The async client.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,7 +11,7 @@ use reqwest::{Method, Url, header::HeaderValue};
 use uuid::Uuid;
 
 use crate::{
-    Batch, BatchResponse, BatchStream, ClientBuilder, Error, ErrorKind, Request, TextStream,
+    Batch, BatchResponse, BatchStream, ClientBuilder, Error, ErrorKind, Request, TextStream, error,
     options::Options,
     retry::{self, RetryBudget},
     transport::{self, Transport},
@@ -20,10 +21,9 @@ use crate::{
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// A client of one service. Cheap to clone; clones share their connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     options: Options,
     transport: Transport,
@@ -33,6 +33,11 @@ struct Shared {
 impl Client {
     /// A client set up by the environment and the defaults: see [`ClientBuilder`].
     ///
+    /// ```no_run
+    /// let client = claude_code_api_client::Client::new()?;
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// A URL in the environment that is none.
     pub fn new() -> Result<Self, Error> {
@@ -40,6 +45,13 @@ impl Client {
     }
 
     /// Sets up a client.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// # use std::time::Duration;
+    /// let client = Client::builder().project_id("team-a").timeout(Duration::from_mins(2)).build()?;
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
@@ -49,11 +61,27 @@ impl Client {
     }
 
     /// URL of the service, with a slash at its end.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// let client = Client::builder().base_url("http://localhost:8080").build()?;
+    /// assert_eq!(client.base_url(), "http://localhost:8080/");
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn base_url(&self) -> &str {
         self.0.options.base_url.as_str()
     }
 
     /// The whole answer to one prompt.
+    ///
+    /// ```no_run
+    /// # use claude_code_api_client::Request;
+    /// # async fn example(client: claude_code_api_client::Client) -> Result<(), claude_code_api_client::Error> {
+    /// let short = client.complete("Name three colours").await?.content;
+    /// let answer = client.complete(Request::new("Prove it").model("opus").max_tokens(500)).await?;
+    /// println!("{} for ${:.4}, by {}", answer.content, answer.cost, answer.model);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// What the service refused, a connection that failed, or a time-out; see the head of this crate for what is tried again.
@@ -76,6 +104,15 @@ impl Client {
     }
 
     /// The answer as it comes. Returns when its first text has come, so that a failure before that is an error here.
+    ///
+    /// ```no_run
+    /// # async fn example(client: claude_code_api_client::Client) -> Result<(), claude_code_api_client::Error> {
+    /// let mut stream = client.stream("Tell me a story").await?;
+    /// while let Some(text) = stream.next().await {
+    ///     print!("{}", text?);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Client::complete`]. Errors after the first text come from the stream.
@@ -101,6 +138,15 @@ impl Client {
 
     /// What came of each of many prompts, in their order. What fails a prompt stands in its result; the batch itself is `Ok`.
     ///
+    /// ```no_run
+    /// # async fn example(client: claude_code_api_client::Client) -> Result<(), claude_code_api_client::Error> {
+    /// let batch = client.batch(["Write a haiku", "Count to 5"]).await?;
+    /// for result in &batch.results {
+    ///     println!("{}", result.content.as_ref().or(result.error.as_ref()).expect("one of the two"));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// What the service refused as a whole, connections that failed, or 60 s without a byte.
     pub async fn batch(&self, batch: impl Into<Batch>) -> Result<BatchResponse, Error> {
@@ -108,6 +154,17 @@ impl Client {
     }
 
     /// The results of many prompts as they come. Returns when the service has taken the batch.
+    ///
+    /// ```no_run
+    /// # use claude_code_api_client::Batch;
+    /// # async fn example(client: claude_code_api_client::Client) -> Result<(), claude_code_api_client::Error> {
+    /// let mut stream = client.batch_stream(Batch::new(["Write a haiku", "Count to 5"]).max_concurrency(2)).await?;
+    /// while let Some(event) = stream.next().await {
+    ///     let event = event?;
+    ///     println!("prompt {}: {}", event.index, event.result.status);
+    /// }
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Client::batch`]. Errors after the service has taken it come from the stream.
@@ -120,6 +177,14 @@ impl Client {
     }
 
     /// What a project has used in the window of this length that is now. `None`: the client's project, else the key's own.
+    ///
+    /// ```no_run
+    /// # use claude_code_api_client::Period;
+    /// # async fn example(client: claude_code_api_client::Client) -> Result<(), claude_code_api_client::Error> {
+    /// let month = client.usage(None, Period::Month).await?;
+    /// println!("${:.2} spent, {:?} tokens left", month.total_cost, month.remaining);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// As [`Client::complete`].
@@ -141,6 +206,13 @@ impl Client {
 
     /// How the service is. One attempt.
     ///
+    /// ```no_run
+    /// # use claude_code_api_client::HealthStatus;
+    /// # async fn example(client: claude_code_api_client::Client) -> Result<(), claude_code_api_client::Error> {
+    /// assert_eq!(client.health().await?.status, HealthStatus::Ok);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// A connection that failed, or a time-out.
     pub async fn health(&self) -> Result<Health, Error> {
@@ -153,6 +225,13 @@ impl Client {
     }
 
     /// Closes the connections that are not in use. The client can still be used, and connects anew.
+    ///
+    /// ```no_run
+    /// # use claude_code_api_client::Client;
+    /// let client = Client::new()?;
+    /// client.close();
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn close(&self) {
         self.0.transport.close();
     }
@@ -229,6 +308,17 @@ impl Client {
 
     pub(crate) fn timed_out(&self, message: String) -> Error {
         Error::new(ErrorKind::Timeout, message).at(&self.0.options.base_url)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { base_url, project_id, timeout, .. } = &self.0.options;
+        f.debug_struct("Client")
+            .field("base_url", &error::shown(base_url).as_str())
+            .field("project_id", project_id)
+            .field("timeout", timeout)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,14 +5,15 @@ use std::time::Duration;
 use reqwest::{Url, header::HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{Client, Error, ErrorKind};
+use crate::{Client, Error, ErrorKind, blocking};
 
 /// Sets up a [`Client`]. What is not given comes from the environment (`CLAUDE_CODE_API_BASE_URL`, `CLAUDE_CODE_API_API_KEY`,
 /// `CLAUDE_CODE_API_PROJECT_ID`), and else is the default.
 #[derive(Clone, Debug, Default)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct ClientBuilder {
-    base_url: Option<String>,
+    /// May hold a password.
+    base_url: Option<SecretString>,
     api_key: Option<SecretString>,
     project_id: Option<String>,
     timeout: Option<Duration>,
@@ -22,7 +23,7 @@ pub struct ClientBuilder {
 }
 
 /// The set-up in force.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) base_url: Url,
     /// Marked as sensitive, so that it is not printed.
@@ -36,60 +37,115 @@ pub(crate) struct Options {
 
 impl ClientBuilder {
     /// URL of the service. Default: `http://localhost:8080`.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// let client = Client::builder().base_url("http://localhost:9090").build()?;
+    /// assert_eq!(client.base_url(), "http://localhost:9090/");
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
-        self.base_url = Some(url.into());
+        self.base_url = Some(SecretString::from(url.into()));
         self
     }
 
     /// The key to send. Default: none.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// let client = Client::builder().api_key("ccak_secret").build()?;
+    /// assert!(!format!("{client:?}").contains("ccak_secret"), "a key is never printed");
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(SecretString::from(key.into()));
         self
     }
 
     /// The project that pays. Default: the key's own.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// let client = Client::builder().project_id("team-a").build()?;
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn project_id(mut self, project: impl Into<String>) -> Self {
         self.project_id = Some(project.into());
         self
     }
 
     /// How long a call may take in all. Default: 30 s.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// # use std::time::Duration;
+    /// let patient = Client::builder().timeout(Duration::from_mins(5)).build()?;
+    /// assert!(Client::builder().timeout(Duration::ZERO).build().is_err());
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
     /// The most attempts of a call; 0 and 1 both mean one. Default: 3.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// let once = Client::builder().max_retries(1).build()?;
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn max_retries(mut self, attempts: u32) -> Self {
         self.max_retries = Some(attempts);
         self
     }
 
     /// The wait before the second attempt; it doubles with each one more, up to 8 s. Default: 1 s.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// # use std::time::Duration;
+    /// let client = Client::builder().max_retries(5).retry_delay(Duration::from_millis(200)).build()?;
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn retry_delay(mut self, delay: Duration) -> Self {
         self.retry_delay = Some(delay);
         self
     }
 
     /// The longest `Retry-After` to obey; a longer one is an error at once. Default: 60 s.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// # use std::time::Duration;
+    /// let hasty = Client::builder().max_retry_after(Duration::from_secs(5)).build()?;
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     pub fn max_retry_after(mut self, wait: Duration) -> Self {
         self.max_retry_after = Some(wait);
         self
     }
 
-    /// The client. It connects when it is first used.
+    /// The async client. It connects when it is first used.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// let client = Client::builder().base_url("https://llm.example.org/api").build()?;
+    /// assert!(Client::builder().base_url("llm.example.org").build().is_err(), "a URL has a scheme");
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
     ///
     /// # Errors
     /// A URL that is none, or a time-out of zero.
     pub fn build(self) -> Result<Client, Error> {
-        let base_url = self.base_url.or_else(|| from_environment("BASE_URL"));
+        let base_url = self.base_url.or_else(|| from_environment("BASE_URL").map(SecretString::from));
         let timeout = self.timeout.unwrap_or(Duration::from_secs(30));
         if timeout.is_zero() {
             return Err(Error::new(ErrorKind::Configuration, "timeout: takes more than 0 seconds"));
         }
         let api_key = self.api_key.or_else(|| from_environment("API_KEY").map(SecretString::from));
         Ok(Client::from_options(Options {
-            base_url: parse(base_url.as_deref().unwrap_or("http://localhost:8080"))?,
+            base_url: parse(base_url.as_ref().map_or("http://localhost:8080", |url| url.expose_secret()))?,
             authorization: api_key.as_ref().map(bearer).transpose()?,
             project_id: self.project_id.or_else(|| from_environment("PROJECT_ID")),
             timeout,
@@ -97,6 +153,20 @@ impl ClientBuilder {
             retry_delay: self.retry_delay.unwrap_or(Duration::from_secs(1)),
             max_retry_after: self.max_retry_after.unwrap_or(Duration::from_mins(1)),
         }))
+    }
+
+    /// The blocking client, set up the same.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Client;
+    /// let client = Client::builder().project_id("team-a").build_blocking()?;
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::build`].
+    pub fn build_blocking(self) -> Result<blocking::Client, Error> {
+        self.build().map(blocking::Client::from)
     }
 }
 

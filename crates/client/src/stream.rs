@@ -20,6 +20,7 @@ use crate::{Error, ErrorKind, transport};
 
 /// The text of an answer, piece by piece, as it comes over the connection; nothing is read ahead. Ends after the answer's end,
 /// or after one error. Dropping it stops the generation.
+#[must_use = "an answer that nobody reads is stopped when it is dropped"]
 pub struct TextStream {
     body: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     decoder: Decoder,
@@ -65,6 +66,14 @@ impl TextStream {
 
     /// The next piece of text; `None` after the end.
     ///
+    /// ```no_run
+    /// # async fn example(mut stream: claude_code_api_client::TextStream) -> Result<(), claude_code_api_client::Error> {
+    /// while let Some(text) = stream.next().await {
+    ///     print!("{}", text?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// The answer broke off: the service's error, a connection that failed, or a time-out.
     pub async fn next(&mut self) -> Option<Result<String, Error>> {
@@ -72,11 +81,23 @@ impl TextStream {
     }
 
     /// Id of the call.
+    ///
+    /// ```no_run
+    /// # fn example(stream: claude_code_api_client::TextStream) {
+    /// println!("call {}", stream.id().unwrap_or("not begun"));
+    /// # }
+    /// ```
     pub fn id(&self) -> Option<&str> {
         self.start.as_ref().map(|start| start.id.as_str())
     }
 
     /// The model, as [`CompleteResponse::model`].
+    ///
+    /// ```no_run
+    /// # fn example(stream: claude_code_api_client::TextStream) {
+    /// println!("answered by {}", stream.model().unwrap_or("nobody yet"));
+    /// # }
+    /// ```
     pub fn model(&self) -> Option<&str> {
         self.start.as_ref().map(|start| start.model.as_str())
     }
@@ -87,11 +108,28 @@ impl TextStream {
     }
 
     /// The text handed over until now.
+    ///
+    /// ```no_run
+    /// # async fn example(mut stream: claude_code_api_client::TextStream) -> Result<(), claude_code_api_client::Error> {
+    /// while let Some(Ok(_)) = stream.next().await {}
+    /// println!("came through: {}", stream.text());
+    /// # Ok(()) }
+    /// ```
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// The whole answer with its usage and cost, once the stream has ended as it should.
+    ///
+    /// ```no_run
+    /// # async fn example(mut stream: claude_code_api_client::TextStream) -> Result<(), claude_code_api_client::Error> {
+    /// while let Some(text) = stream.next().await {
+    ///     print!("{}", text?);
+    /// }
+    /// let response = stream.response().expect("it has ended as it should");
+    /// println!("{} tokens, ${:.4}", response.usage.total_tokens, response.cost);
+    /// # Ok(()) }
+    /// ```
     pub fn response(&self) -> Option<&CompleteResponse> {
         self.end.as_ref()?.as_ref().ok().map(AsRef::as_ref)
     }

@@ -198,7 +198,7 @@ async fn the_blocking_client_answers_and_streams() {
         assert!(!client.complete(Request::new("Say hello").max_tokens(8))?.content.is_empty());
         let mut stream = client.stream(Request::new("Count to five").max_tokens(20))?;
         let text = stream.by_ref().collect::<Result<String, Error>>()?;
-        assert_eq!(stream.inner().and_then(|stream| stream.response()).expect("ended").content, text);
+        assert_eq!(stream.response().expect("ended").content, text);
         Ok(())
     };
     blocking(&server, run).await.expect("no error");
