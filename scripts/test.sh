@@ -31,6 +31,7 @@ run "What building and testing need" scripts/setup.sh tests
 run "Build" scripts/build.sh
 run "Format" cargo fmt --all --check
 run "Lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+run "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 run "Rust tests" rust_tests
 run "Python tests" python_tests
 run "Official SDKs and Claude Code" scripts/sdk.sh

@@ -19,7 +19,7 @@ mod wait;
 pub use answer::Answer;
 pub use caller::{Caller, json_of, send};
 pub use postgres::PostgresServer;
-pub use program::{Ended, Program, command, ended, model_file, run, signal};
+pub use program::{Ended, Program, command, ended, model_file, run, run_example, signal};
 pub use raw::{Raw, answering};
 pub use server::TestServer;
 pub use simulator::Simulator;

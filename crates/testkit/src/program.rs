@@ -53,8 +53,18 @@ impl Ended {
 pub async fn run<A: Into<OsString>>(args: impl IntoIterator<Item = A>, environment: &[(&str, &str)]) -> Ended {
     let mut command = command();
     command.args(args.into_iter().map(Into::into)).envs(environment.iter().copied());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    ended(command.spawn().expect("the program runs")).await
+    ended(piped(command)).await
+}
+
+/// Runs an example of the Rust client to its end, in the same way. Running the tests of the whole workspace builds it.
+pub async fn run_example(name: &str, args: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let mut command = built(&format!("examples/{name}"), "cargo build --examples");
+    command.args(args).envs(environment.iter().copied());
+    ended(piped(command)).await
+}
+
+fn piped(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs")
 }
 
 /// Waits for the end of a program whose output is piped, and gives what was not read of it yet.
@@ -73,11 +83,15 @@ pub async fn signal(child: &Child, name: &str) {
 
 /// The program, with no environment and nothing on standard input; dropped, it is killed.
 pub fn command() -> Command {
+    built("claude-code-api", "cargo build")
+}
+
+/// A program that `how` has built.
+fn built(name: &str, how: &str) -> Command {
     let own = std::env::current_exe().expect("a test knows where it is");
     // Tests are in target/<profile>/deps, the program and benchmarks in target/<profile>.
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("claude-code-api")).find(|path| path.exists());
-    let path =
-        found.unwrap_or_else(|| panic!("there is no claude-code-api beside {}; run `cargo build`", own.display()));
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.exists());
+    let path = found.unwrap_or_else(|| panic!("there is no {name} beside {}; run `{how}`", own.display()));
     let mut command = Command::new(path);
     // Nothing of the developer's environment may decide a test.
     command.env_clear().stdin(Stdio::null()).kill_on_drop(true);

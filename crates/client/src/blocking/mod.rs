@@ -11,7 +11,7 @@
 //!
 //! It must not be used on a thread of an async runtime: there, use the async one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::{CompleteResponse, Health, Period, UsageReport};
 use tokio::runtime::Runtime;
