@@ -2,14 +2,12 @@
 //!
 //! `cargo run -p claude-code-api-client --example errors -- "Write a haiku"`
 
-use std::time::Duration;
-
 use claude_code_api_client::{Client, Error, Request};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let prompt = std::env::args().nth(1).unwrap_or_else(|| "Write a haiku".to_owned());
-    let client = Client::builder().timeout(Duration::from_secs(2)).build()?;
+    let client = Client::builder().timeout(std::time::Duration::from_secs(2)).build()?;
     match client.complete(Request::new(prompt).max_tokens(50)).await {
         Ok(answer) => println!("{}", answer.content),
         Err(error) => println!("{}\n  {error}", advice(&error)),
