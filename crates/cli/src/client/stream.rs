@@ -56,7 +56,7 @@ impl Stream {
             // An answer that broke off ends its line too.
             writeln!(io::stdout())?;
             shown?;
-            stream.inner().and_then(TextStream::response).map(tell_usage);
+            stream.response().map(tell_usage);
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -79,7 +79,7 @@ fn show_events(stream: &mut blocking::Stream) -> anyhow::Result<()> {
     for text in &mut *stream {
         write_line(&mut out, &Line::Delta { text: &text? })?;
     }
-    if let Some(response) = stream.inner().and_then(TextStream::response) {
+    if let Some(response) = stream.response() {
         write_line(&mut out, &Line::Done(response))?;
     }
     Ok(())
