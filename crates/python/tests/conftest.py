@@ -20,6 +20,7 @@ from claude_code_api import AsyncClaudeClient, ClaudeClient
 from scripted import Scripted, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+TARGET = REPOSITORY / (os.environ.get("CARGO_TARGET_DIR") or "target")
 STDERR = os.dup(2)  # the one of before pytest catches what is written
 FIGURES: List[Tuple[str, str]] = []
 
@@ -51,7 +52,7 @@ class Service:
 
 
 def binary() -> Path:
-    path = Path(os.environ.get("CLAUDE_CODE_API_BINARY") or REPOSITORY / "target" / "debug" / "claude-code-api")
+    path = Path(os.environ.get("CLAUDE_CODE_API_BINARY") or TARGET / "debug" / "claude-code-api")
     if not path.exists():
         pytest.fail("no service at %s: build it, or name one in CLAUDE_CODE_API_BINARY" % path, pytrace=False)
     return path

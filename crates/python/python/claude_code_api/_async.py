@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NoReturn, Optional, Sequence, Type
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NoReturn, Optional, Sequence, Tuple, Type
 
 from . import _arguments, _log
 from ._arguments import BatchPrompt, Default, Prompt
@@ -12,6 +12,7 @@ from ._types import Model, Response, Usage
 
 if TYPE_CHECKING:
     import asyncio
+    import weakref
 
     from ._batch import AsyncBatchStream
     from ._reports import BatchResponse, UsageStats
@@ -50,10 +51,10 @@ class _Desk:
 
 
 # By loop and process: the child of a fork must not read its parent's mail. Weak keys are made on first use, as is asyncio.
-_desks: Any = None
+_desks: Optional[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Tuple[int, _Desk]]] = None
 
 
-async def _run(begin: Callable[[Mailbox, int], Task]) -> Any:
+async def run(begin: Callable[[Mailbox, int], Task]) -> Any:
     global _desks
     import asyncio
     import os
@@ -65,7 +66,7 @@ async def _run(begin: Callable[[Mailbox, int], Task]) -> Any:
         _desks = weakref.WeakKeyDictionary()
     pid = os.getpid()
     owner, desk = _desks.get(loop, (None, None))
-    if owner != pid:
+    if owner != pid or desk is None:
         desk = _Desk(loop)
         _desks[loop] = (pid, desk)
     return await desk.run(loop, begin)
@@ -86,7 +87,7 @@ class AsyncStream:
 
     async def __anext__(self) -> str:
         try:
-            text = await _run(self._core.next)
+            text = await run(self._core.next)
         except BaseException:
             self._core.close()
             raise
@@ -209,7 +210,7 @@ class AsyncClaudeClient:
             max_cost,
             idempotency_key,
         )
-        response: Response = await _run(lambda mailbox, task_id: core.complete(mailbox, task_id, call))
+        response: Response = await run(lambda mailbox, task_id: core.complete(mailbox, task_id, call))
         return response
 
     def stream(
@@ -322,12 +323,12 @@ class AsyncClaudeClient:
     async def get_usage(self, period: str = "month", project_id: Optional[str] = None) -> UsageStats:
         """What a project has used in the ``"month"``, ``"week"`` or ``"day"`` that is now, in UTC."""
         core, (project, window) = self._open(), _arguments.usage(project_id, period)
-        stats: UsageStats = await _run(lambda mailbox, task_id: core.usage(mailbox, task_id, project, window))
+        stats: UsageStats = await run(lambda mailbox, task_id: core.usage(mailbox, task_id, project, window))
         return stats
 
     async def health(self) -> Dict[str, Any]:
         """How the service is: ``status`` (``"ok"``, ``"degraded"`` or ``"draining"``), ``version``, ``services``. One attempt."""
-        health: Dict[str, Any] = await _run(self._open().health)
+        health: Dict[str, Any] = await run(self._open().health)
         return health
 
     async def close(self) -> None:

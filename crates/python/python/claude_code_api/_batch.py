@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Callable, List, Optional, Type
 
-from ._async import _run
+from ._async import run
 from ._errors import BatchInterrupted
 from ._native import AsyncBatch, Batch
 from ._reports import BatchResponse, BatchResult
@@ -21,10 +21,10 @@ class _Tally:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.completed = 0
-        self.failed = 0
-        self.total_tokens = 0
-        self.total_cost_nanos = 0
+        self.completed: int = 0
+        self.failed: int = 0
+        self.total_tokens: int = 0
+        self.total_cost_nanos: int = 0
 
     @property
     def total_cost(self) -> float:
@@ -40,14 +40,13 @@ class _Tally:
         self.total_cost_nanos += result.cost_nanos or 0
         return result
 
-
-def _response(total: int, results: List[BatchResult]) -> BatchResponse:
-    # Counted anew: Ctrl-C may have come between a result and its place in the list.
-    sums = _Tally(total)
-    ordered = [sums._count(result) for result in sorted(results, key=lambda result: result.index)]
-    return BatchResponse(
-        total, sums.completed, sums.failed, ordered, sums.total_cost, sums.total_tokens, sums.total_cost_nanos
-    )
+    def _response(self, results: List[BatchResult]) -> BatchResponse:
+        # Counted anew: Ctrl-C may have come between a result and its place in the list.
+        sums = _Tally(self.total)
+        ordered = [sums._count(result) for result in sorted(results, key=lambda result: result.index)]
+        return BatchResponse(
+            sums.total, sums.completed, sums.failed, ordered, sums.total_cost, sums.total_tokens, sums.total_cost_nanos
+        )
 
 
 class BatchStream(_Tally):
@@ -94,8 +93,8 @@ class BatchStream(_Tally):
                     results.append(result)
                     bar.advance()
         except KeyboardInterrupt:
-            raise BatchInterrupted(_response(self.total, results)) from None
-        return _response(self.total, results)
+            raise BatchInterrupted(self._response(results)) from None
+        return self._response(results)
 
 
 class AsyncBatchStream(_Tally):
@@ -117,7 +116,7 @@ class AsyncBatchStream(_Tally):
     async def __anext__(self) -> BatchResult:
         if not self._came:
             try:
-                self._came = (await _run(self._core.next))[::-1]
+                self._came = (await run(self._core.next))[::-1]
             except BaseException:
                 self._core.close()
                 raise
@@ -149,7 +148,7 @@ class AsyncBatchStream(_Tally):
                 async for result in self:
                     results.append(result)
                     bar.advance()
-        return _response(self.total, results)
+        return self._response(results)
 
 
 class _Bar:
