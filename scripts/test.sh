@@ -22,9 +22,19 @@ rust_tests() {
     cargo test --locked --no-fail-fast
   fi
 }
-python_tests() {
-  "$target/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r crates/python/requirements-test.txt
-  "$target/venv/bin/python" -m pytest -q -p no:cacheprovider crates/python/tests
+# The oldest Python that the package promises, and the newest that is here, unless the build's own is that.
+other_pythons() {
+  local found versions version python
+  found=$(scripts/interpreters.sh)
+  versions=$(printf '3.8\n%s\n' "${found##*$'\n'}" | cut -d ' ' -f 1 | sort -V -u)
+  for version in $versions; do
+    python=$(sed -n "s/^$version //p" <<<"$found")
+    if [ -z "$python" ]; then
+      times+=("      –  Python tests on $version: it is not on this machine")
+    elif ! "$target/venv/bin/python" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')"; then
+      run "Python tests on $version" scripts/python.sh "$version" "$python"
+    fi
+  done
 }
 
 run "What building and testing need" scripts/setup.sh tests
@@ -33,7 +43,9 @@ run "Format" cargo fmt --all --check
 run "Lints" cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 run "Documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 run "Rust tests" rust_tests
-run "Python tests" python_tests
+run "Python tests" scripts/python.sh
+other_pythons
+run "Source distribution" scripts/sdist.sh
 run "Official SDKs and Claude Code" scripts/sdk.sh
 run "Demo" scripts/demo.sh
 

@@ -9,6 +9,8 @@ from checkers import mypy, pyright
 from conftest import absent
 from test_spec import SPEC, TEXT
 
+pytestmark = pytest.mark.once
+
 # What an example takes from the ones before it, and from the program round it.
 BEFORE = """\
 from __future__ import annotations

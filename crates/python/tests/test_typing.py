@@ -11,6 +11,8 @@ import pytest
 import claude_code_api
 from checkers import mypy, pyright, pyright_completeness
 
+pytestmark = pytest.mark.once
+
 PACKAGE = Path(claude_code_api.__file__).parent
 
 USER = """
