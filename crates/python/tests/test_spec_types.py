@@ -1,13 +1,12 @@
 """The specification's examples under mypy and pyright, as a program that is checked without being strict."""
 
-import re
 import textwrap
 
 import pytest
 
 from checkers import mypy, pyright
 from conftest import absent
-from test_spec import SPEC, TEXT
+from spec import EXAMPLES, SPEC
 
 pytestmark = pytest.mark.once
 
@@ -26,15 +25,14 @@ async def example() -> None:
 
 @pytest.fixture
 def examples(tmp_path):
-    if not TEXT:
+    if not EXAMPLES:
         absent("the specification is not at %s" % SPEC)
-    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    # The two halves of one block, each with a client of its own kind.
-    halves = [half for block in blocks for half in block.split("# Async\n")]
+    # The two halves of one example, each with a client of its own kind.
+    halves = [half for example in EXAMPLES.values() for half in example.split("# Async\n")]
     for number, half in enumerate(halves):
         before = BEFORE % ("AsyncClaudeClient" if "async for" in half else "ClaudeClient")
         (tmp_path / ("example_%d.py" % number)).write_text(before + textwrap.indent(half, "    "), encoding="utf-8")
-    assert len(blocks) > 20 and len(halves) == len(blocks) + 1
+    assert len(EXAMPLES) > 20 and len(halves) == len(EXAMPLES) + 1
     return tmp_path
 
 
