@@ -63,6 +63,11 @@ id!(
     "entry_"
 );
 id!(
+    /// Id of a stored batch: `batch_…`.
+    BatchId,
+    "batch_"
+);
+id!(
     /// Id of a key: `key_…`. It is no secret; the key is.
     KeyId,
     "key_"

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod failpoint;
 mod http;
 pub mod id;
+pub mod job;
 pub mod key;
 pub mod ledger;
 pub mod model;

@@ -5,6 +5,7 @@
 
 pub mod anthropic;
 mod batch;
+mod batch_job;
 mod complete;
 mod error;
 mod fields;
@@ -16,6 +17,7 @@ pub mod sse;
 mod usage;
 
 pub use batch::{BatchEvent, BatchPrompt, BatchRequest, BatchResponse, BatchResult, BatchStatus};
+pub use batch_job::{BatchJob, BatchJobList, BatchJobStatus};
 pub use complete::{Cache, CompleteRequest, CompleteResponse, Delta, Message, Role, Route, Start, StopReason, Usage};
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope};
 pub use fields::Fields;

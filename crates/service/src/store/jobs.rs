@@ -4,7 +4,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use crate::{
-    id::KeyId,
+    id::{BatchId, KeyId},
+    job::{Added, BatchJob, EndedItem, Item, NewBatchJob, NewItem},
     key::Key,
     ledger::{Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
     window::Moment,
@@ -25,6 +26,14 @@ pub(super) enum Job {
     AddKey(Key, Reply<()>),
     RevokeKey(KeyId, Moment, Reply<Option<Key>>),
     ForgetExpired(Reply<usize>),
+    /// Some of the items of a batch that is about to be stored; the first of them has this place.
+    AddItems(BatchId, u32, Vec<NewItem>, Reply<()>),
+    /// A batch, so many of whose items are there.
+    AddBatch(Box<NewBatchJob>, u64, Reply<Added>),
+    TakeItems(BatchId, u32, Reply<Vec<Item>>),
+    EndItems(BatchId, Vec<EndedItem>, Reply<()>),
+    GiveBack(BatchId, Vec<u32>, Reply<()>),
+    CancelBatch(BatchId, Reply<Option<BatchJob>>),
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -36,6 +45,9 @@ pub(super) enum Outcome {
     Resolved(Resolved),
     Key(Option<Key>),
     Count(usize),
+    Added(Added),
+    Items(Vec<Item>),
+    Batch(Option<BatchJob>),
     Done,
 }
 
@@ -68,6 +80,19 @@ impl Job {
         matches!(self, Self::Reserve(..) | Self::Settle(..))
     }
 
+    /// Whether it changes a batch.
+    pub(super) fn is_of_a_batch(&self) -> bool {
+        matches!(
+            self,
+            Self::AddItems(..)
+                | Self::AddBatch(..)
+                | Self::TakeItems(..)
+                | Self::EndItems(..)
+                | Self::GiveBack(..)
+                | Self::CancelBatch(..)
+        )
+    }
+
     /// Whether it takes nothing on: it ends something, or takes something away.
     pub(super) fn takes_nothing_on(&self) -> bool {
         matches!(self, Self::Settle(..) | Self::RevokeKey(..))
@@ -91,7 +116,17 @@ impl Job {
             (Self::Reserve(_, reply), Outcome::Reserved(reserved)) => drop(reply.send(Ok(reserved))),
             (Self::Settle(_, reply), Outcome::Settled(settled)) => drop(reply.send(Ok(settled))),
             (Self::Resolve(_, reply), Outcome::Resolved(resolved)) => drop(reply.send(Ok(resolved))),
-            (Self::SetProject(_, reply) | Self::AddKey(_, reply), Outcome::Done) => drop(reply.send(Ok(()))),
+            (
+                Self::SetProject(_, reply)
+                | Self::AddKey(_, reply)
+                | Self::AddItems(.., reply)
+                | Self::EndItems(.., reply)
+                | Self::GiveBack(.., reply),
+                Outcome::Done,
+            ) => drop(reply.send(Ok(()))),
+            (Self::AddBatch(.., reply), Outcome::Added(added)) => drop(reply.send(Ok(added))),
+            (Self::TakeItems(.., reply), Outcome::Items(items)) => drop(reply.send(Ok(items))),
+            (Self::CancelBatch(_, reply), Outcome::Batch(batch)) => drop(reply.send(Ok(batch))),
             (Self::RevokeKey(.., reply), Outcome::Key(key)) => drop(reply.send(Ok(key))),
             (Self::ForgetExpired(reply), Outcome::Count(count)) => drop(reply.send(Ok(count))),
             _ => unreachable!("an operation is answered in kind"),
@@ -103,7 +138,14 @@ impl Job {
             Self::Reserve(_, reply) => drop(reply.send(Err(error))),
             Self::Settle(_, reply) => drop(reply.send(Err(error))),
             Self::Resolve(_, reply) => drop(reply.send(Err(error))),
-            Self::SetProject(_, reply) | Self::AddKey(_, reply) => drop(reply.send(Err(error))),
+            Self::SetProject(_, reply)
+            | Self::AddKey(_, reply)
+            | Self::AddItems(.., reply)
+            | Self::EndItems(.., reply)
+            | Self::GiveBack(.., reply) => drop(reply.send(Err(error))),
+            Self::AddBatch(.., reply) => drop(reply.send(Err(error))),
+            Self::TakeItems(.., reply) => drop(reply.send(Err(error))),
+            Self::CancelBatch(_, reply) => drop(reply.send(Err(error))),
             Self::RevokeKey(.., reply) => drop(reply.send(Err(error))),
             Self::ForgetExpired(reply) => drop(reply.send(Err(error))),
         }

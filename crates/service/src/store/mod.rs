@@ -7,7 +7,8 @@ use futures_core::future::BoxFuture;
 
 use crate::{
     directory::Directory,
-    id::KeyId,
+    id::{BatchId, KeyId},
+    job::{Added, BatchJob, EndedItem, Item, ItemResult, NewBatchJob, OpenBatchJob},
     key::Key,
     ledger::{
         Amount, ClaimScope, Entry, Limits, ModelUsage, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled,
@@ -38,7 +39,7 @@ pub trait Store: Send + Sync {
     /// The answer that is kept under an idempotency key.
     fn answer(&self, scope: ClaimScope) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
 
-    /// Forgets some of the idempotency keys whose time is over, with their answers; how many.
+    /// Forgets some of the idempotency keys and batches whose time is over, with their answers; how many.
     fn forget_expired(&self) -> BoxFuture<'_, Result<usize, StoreError>>;
 
     /// What a project has used in the window of this length that is now. A project that is not there has used nothing.
@@ -77,6 +78,39 @@ pub trait Store: Send + Sync {
         let _ = epoch;
         Box::pin(std::future::pending())
     }
+
+    /// Stores a batch. When this returns it is durable, and with whoever works on batches.
+    fn add_batch(&self, batch: NewBatchJob) -> BoxFuture<'_, Result<Added, StoreError>>;
+
+    /// A stored batch.
+    fn batch(&self, id: BatchId) -> BoxFuture<'_, Result<Option<BatchJob>, StoreError>>;
+
+    /// Batches of a project that are older than `before`, the newest first.
+    fn batches(
+        &self,
+        project: ProjectId,
+        before: Option<BatchId>,
+        count_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<BatchJob>, StoreError>>;
+
+    /// Every batch that has not ended, the oldest first.
+    fn open_batches(&self) -> BoxFuture<'_, Result<Vec<OpenBatchJob>, StoreError>>;
+
+    /// Items of a batch that wait: from now on this process works on them, until it has ended them or has died.
+    fn take_items(&self, id: BatchId, count_max: u32) -> BoxFuture<'_, Result<Vec<Item>, StoreError>>;
+
+    /// Items that this process had taken on have ended: an item has one result, the first that is told. A batch ends with its last
+    /// item, and a cancelled one with the last that ran. Sending the same again changes nothing.
+    fn end_items(&self, id: BatchId, ended: Vec<EndedItem>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Items of a batch that this process had taken on wait again, but for those in these places.
+    fn give_back(&self, id: BatchId, all_but: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Results of a batch with numbers above `after`, in the order in which they came.
+    fn results(&self, id: BatchId, after: u64, count_max: u32) -> BoxFuture<'_, Result<Vec<ItemResult>, StoreError>>;
+
+    /// Cancels a batch, unless it has ended; the batch as it is then, if there is one.
+    fn cancel_batch(&self, id: BatchId) -> BoxFuture<'_, Result<Option<BatchJob>, StoreError>>;
 
     /// Whether it can be reached, in a few words.
     fn health(&self) -> claude_code_api_wire::ServiceHealth;

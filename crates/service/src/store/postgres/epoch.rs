@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_postgres::Error;
 
 use super::{
+    batches::GIVE_BACK_ALL,
     connect::{Connection, Connector, reason},
     rows,
     writer::{CLAIMS, LOCK_PROJECTS, load_counters},
@@ -52,7 +53,15 @@ impl Epoch {
         *self.number.borrow()
     }
 
-    pub(super) async fn begin(&self, db: &Connection) -> Result<i64, Error> {
+    /// The number, from now on if there was none.
+    pub(super) async fn number(&self, db: &Connection) -> Result<i64, Error> {
+        match self.current() {
+            Some(epoch) => Ok(epoch),
+            None => self.begin(db).await,
+        }
+    }
+
+    async fn begin(&self, db: &Connection) -> Result<i64, Error> {
         let ttl_ms = i64::try_from(self.ttl.as_millis()).unwrap_or(i64::MAX);
         let epoch = db.first(BEGIN, &[&ttl_ms]).await?.expect("an insert returns its row").get(0);
         self.number.send_replace(Some(epoch));
@@ -78,9 +87,12 @@ impl Epoch {
 
     /// The process ends in order: nothing is left to charge, unless something is.
     pub(super) async fn end(&self, db: &Connection) {
-        if let Some(epoch) = self.current()
-            && let Err(error) = db.execute(END_IF_EMPTY, &[&epoch]).await
-        {
+        let Some(epoch) = self.current() else { return };
+        let ended = match db.execute(GIVE_BACK_ALL, &[&epoch]).await {
+            Ok(_) => db.execute(END_IF_EMPTY, &[&epoch]).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
             tracing::warn!(
                 error = reason(&error),
                 "the end of this process could not be noted; others find out by themselves"
@@ -175,6 +187,7 @@ pub(super) async fn reap(db: &Connection, epoch: i64, beat: Option<i64>) -> Resu
 async fn charge(db: &Connection, epoch: i64, beat: Option<i64>) -> Result<Option<usize>, Error> {
     db.query(LOCK, &[&epoch]).await?;
     let Some(ended) = db.first(END_IF_SILENT, &[&epoch, &beat]).await? else { return Ok(None) };
+    db.execute(GIVE_BACK_ALL, &[&epoch]).await?;
     let projects: Vec<String> = db.query(PROJECTS_OF, &[&epoch]).await?.iter().map(|row| row.get(0)).collect();
     let found = db.query(LOCK_PROJECTS, &[&projects]).await?;
     // Read once nobody settles any of them any more.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::Error;
 
 use super::{
+    batches,
     connect::Connection,
     rows,
     writer::{LOCK_CREATION, LOCK_PROJECTS, load_counters},
@@ -45,10 +46,11 @@ pub(super) async fn carry_out(db: &Connection, job: &Job) -> Result<Outcome, Err
         }
         Job::ForgetExpired(_) => {
             let count: i64 = db.first(FORGET, &[&FORGOTTEN_MAX]).await?.map_or(0, |row| row.get(0));
-            Ok(Outcome::Count(usize::try_from(count).unwrap_or(0)))
+            Ok(Outcome::Count(usize::try_from(count).unwrap_or(0) + batches::forget_expired(db).await?))
         }
         Job::Resolve(wanted, _) => Ok(Outcome::Resolved(resolve(db, wanted).await?)),
         Job::Reserve(..) | Job::Settle(..) => unreachable!("calls are committed in groups"),
+        _ => unreachable!("batches are changed elsewhere"),
     }
 }
 

@@ -19,13 +19,15 @@ use super::{
 };
 use crate::{
     directory::Directory,
-    id::KeyId,
+    id::{BatchId, KeyId},
+    job::{Added, BatchJob, EndedItem, Item, ItemResult, NewBatchJob, OpenBatchJob},
     key::Key,
     ledger::{ClaimScope, Entry, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
     project::ProjectId,
     window::{Moment, Period},
 };
 
+mod batches;
 mod connect;
 mod epoch;
 mod manage;
@@ -59,6 +61,8 @@ pub struct Postgres {
     keeper: JoinHandle<()>,
     connector: Arc<Connector>,
     reader: Mutex<Option<Arc<Connection>>>,
+    /// What changes batches, which no call waits for. `None` once this is being closed.
+    batches: Option<Jobs>,
     epoch: Arc<Epoch>,
     is_up: Arc<AtomicBool>,
 }
@@ -75,12 +79,29 @@ impl Postgres {
         migrate::migrate(&connection).await?;
         let (epoch, is_up) = (Arc::new(Epoch::new(options.ttl)), Arc::new(AtomicBool::new(true)));
         let (jobs, waiting) = Jobs::new();
+        let (batches, batches_waiting) = Jobs::new();
         let writer = Writer::new(Arc::clone(&connector), Arc::clone(&epoch), Arc::clone(&is_up));
+        let of_batches = Writer::new(Arc::clone(&connector), Arc::clone(&epoch), Arc::default());
         let keeper = Keeper { connector: Arc::clone(&connector), epoch: Arc::clone(&epoch), ttl: options.ttl };
         #[expect(clippy::disallowed_methods, reason = "the store ends them")]
-        let (writer, keeper) = (tokio::spawn(writer.run(waiting)), tokio::spawn(keeper.run()));
+        let writer = tokio::spawn(async move {
+            // The epoch ends with the one that calls need; what changes batches is done before that.
+            let (writer, mut of_batches) = (writer, of_batches);
+            tokio::join!(of_batches.work(batches_waiting), writer.run(waiting));
+        });
+        #[expect(clippy::disallowed_methods, reason = "the store ends it")]
+        let keeper = tokio::spawn(keeper.run());
         let reader = Mutex::new(Some(Arc::new(connection)));
-        Ok(Self { jobs: Some(jobs), writer: Some(writer), keeper, connector, reader, epoch, is_up })
+        Ok(Self {
+            jobs: Some(jobs),
+            writer: Some(writer),
+            keeper,
+            connector,
+            reader,
+            batches: Some(batches),
+            epoch,
+            is_up,
+        })
     }
 
     /// The number of this process, once it has held anything.
@@ -100,6 +121,10 @@ impl Postgres {
 
     fn jobs(&self) -> &Jobs {
         self.jobs.as_ref().expect("taken only by drop")
+    }
+
+    fn batch_jobs(&self) -> &Jobs {
+        self.batches.as_ref().expect("taken only by drop")
     }
 
     /// The connection that reads, which many share.
@@ -123,6 +148,7 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.keeper.abort();
         // The writer ends by itself when nobody can ask it any more.
+        drop(self.batches.take());
         drop(self.jobs.take());
         drop(self.writer.take());
     }
@@ -186,6 +212,48 @@ impl Store for Postgres {
             let connection = self.connector.connect().await.map_err(|error| failed(&error))?;
             read::verify(&connection).await.map_err(|error| failed(&error))
         })
+    }
+
+    fn add_batch(&self, new: NewBatchJob) -> BoxFuture<'_, Result<Added, StoreError>> {
+        let total = new.items.len() as u64;
+        Box::pin(self.batch_jobs().ask(move |reply| Job::AddBatch(Box::new(new), total, reply)))
+    }
+
+    fn batch(&self, id: BatchId) -> BoxFuture<'_, Result<Option<BatchJob>, StoreError>> {
+        Box::pin(self.read(async move |db| batches::job(db, id).await))
+    }
+
+    fn batches(
+        &self,
+        project: ProjectId,
+        before: Option<BatchId>,
+        count_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<BatchJob>, StoreError>> {
+        Box::pin(self.read(async move |db| batches::jobs(db, &project, before, count_max).await))
+    }
+
+    fn open_batches(&self) -> BoxFuture<'_, Result<Vec<OpenBatchJob>, StoreError>> {
+        Box::pin(self.read(async |db| batches::open(db).await))
+    }
+
+    fn take_items(&self, id: BatchId, count_max: u32) -> BoxFuture<'_, Result<Vec<Item>, StoreError>> {
+        Box::pin(self.batch_jobs().ask(move |reply| Job::TakeItems(id, count_max, reply)))
+    }
+
+    fn end_items(&self, id: BatchId, ended: Vec<EndedItem>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.batch_jobs().ask(move |reply| Job::EndItems(id, ended, reply)))
+    }
+
+    fn give_back(&self, id: BatchId, all_but: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.batch_jobs().ask(move |reply| Job::GiveBack(id, all_but, reply)))
+    }
+
+    fn results(&self, id: BatchId, after: u64, count_max: u32) -> BoxFuture<'_, Result<Vec<ItemResult>, StoreError>> {
+        Box::pin(self.read(async move |db| batches::results(db, id, after, count_max).await))
+    }
+
+    fn cancel_batch(&self, id: BatchId) -> BoxFuture<'_, Result<Option<BatchJob>, StoreError>> {
+        Box::pin(self.batch_jobs().ask(move |reply| Job::CancelBatch(id, reply)))
     }
 
     fn fenced(&self, epoch: i64) -> BoxFuture<'_, ()> {

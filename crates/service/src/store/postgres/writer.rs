@@ -17,6 +17,7 @@ use tokio_postgres::{Error, Row, error::SqlState};
 use uuid::Uuid;
 
 use super::{
+    batches,
     connect::{Connection, Connector, Params, failed, reason},
     epoch::Epoch,
     manage, rows,
@@ -39,7 +40,7 @@ const GROUP_TIMEOUT: Duration = Duration::from_secs(30);
 const TRIES_MAX: u32 = 10;
 
 /// No beat waits for this lock, and who takes the process for dead does.
-const LOCK_EPOCH: &str = "select dead_at is null from epoch where id = $1 for key share";
+pub(super) const LOCK_EPOCH: &str = "select dead_at is null from epoch where id = $1 for key share";
 pub(super) const LOCK_PROJECTS: &str = "select * from project where id = any($1) order by id for update";
 const NOW: &str = "select now_ms()";
 const RESERVATIONS: &str = "select * from reservation where id = any($1)";
@@ -83,8 +84,16 @@ impl Writer {
         Self { connector, connection: None, epoch, is_up }
     }
 
+    /// Works until every sender is gone; then the epoch ends.
+    pub(super) async fn run(mut self, jobs: mpsc::Receiver<Job>) {
+        self.work(jobs).await;
+        if let Some(connection) = self.live().await.ok().filter(|_| self.epoch.current().is_some()) {
+            self.epoch.end(&connection).await;
+        }
+    }
+
     /// Works until every sender is gone.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    pub(super) async fn work(&mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut waiting = Vec::with_capacity(GROUP_MAX);
         while jobs.recv_many(&mut waiting, GROUP_MAX).await > 0 {
             while !waiting.is_empty() {
@@ -93,9 +102,6 @@ impl Writer {
                 let group: Vec<Job> = waiting.drain(..calls.max(1)).collect();
                 self.settle_group(group).await;
             }
-        }
-        if let Some(connection) = self.live().await.ok().filter(|_| self.epoch.current().is_some()) {
-            self.epoch.end(&connection).await;
         }
     }
 
@@ -165,12 +171,14 @@ impl Writer {
     /// `again`: it was tried before, and what became of that is not known.
     async fn attempt(&self, connection: &Connection, group: &[Job], again: bool) -> Result<Vec<Outcome>, Failure> {
         match group {
+            [job] if job.is_of_a_batch() => {
+                let epoch = self.epoch.number(connection).await?;
+                let outcome = batches::carry_out(connection, epoch, job).await?;
+                outcome.map(|outcome| vec![outcome]).ok_or(Failure::Dead(epoch))
+            }
             [job] if !job.is_of_a_call() => Ok(vec![manage::carry_out(connection, job).await?]),
             calls => {
-                let epoch = match self.epoch.current() {
-                    Some(epoch) => epoch,
-                    None => self.epoch.begin(connection).await?,
-                };
+                let epoch = self.epoch.number(connection).await?;
                 commit_calls(connection, epoch, calls, again).await
             }
         }

@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     directory::Directory,
-    id::KeyId,
+    id::{BatchId, KeyId},
+    job::{Added, BatchJob, EndedItem, Item, ItemResult, NewBatchJob, OpenBatchJob},
     key::Key,
     ledger::{ClaimScope, Entry, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
     project::ProjectId,
@@ -31,6 +32,7 @@ use crate::{
 };
 
 mod ballast;
+mod batches;
 mod claims;
 mod keys;
 mod open;
@@ -40,6 +42,9 @@ mod sync;
 mod writer;
 
 pub use open::{Options, lock};
+
+/// How many items of a new batch are written in one piece.
+const ITEMS_AT_ONCE: usize = 1_000;
 
 /// A ledger in a folder.
 pub struct Sqlite {
@@ -201,6 +206,59 @@ impl Store for Sqlite {
 
     fn verify(&self) -> BoxFuture<'_, Result<Verified, StoreError>> {
         Box::pin(self.read_apart(read::verify))
+    }
+
+    fn add_batch(&self, mut new: NewBatchJob) -> BoxFuture<'_, Result<Added, StoreError>> {
+        Box::pin(async move {
+            let items = std::mem::take(&mut new.items);
+            let sent = new.clone();
+            if let Some(known) = self.read(move |db| batches::known(db, &sent)).await? {
+                return Ok(known);
+            }
+            let total = items.len() as u64;
+            // In pieces, so that no call waits for all of it.
+            for (from, piece) in (0..).step_by(ITEMS_AT_ONCE).zip(items.chunks(ITEMS_AT_ONCE)) {
+                self.jobs().ask(|reply| Job::AddItems(new.id, from, piece.to_vec(), reply)).await?;
+            }
+            self.jobs().ask(|reply| Job::AddBatch(Box::new(new), total, reply)).await
+        })
+    }
+
+    fn batch(&self, id: BatchId) -> BoxFuture<'_, Result<Option<BatchJob>, StoreError>> {
+        Box::pin(self.read(move |db| batches::job(db, id)))
+    }
+
+    fn batches(
+        &self,
+        project: ProjectId,
+        before: Option<BatchId>,
+        count_max: u32,
+    ) -> BoxFuture<'_, Result<Vec<BatchJob>, StoreError>> {
+        Box::pin(self.read(move |db| batches::jobs(db, &project, before, count_max)))
+    }
+
+    fn open_batches(&self) -> BoxFuture<'_, Result<Vec<OpenBatchJob>, StoreError>> {
+        Box::pin(self.read(batches::open))
+    }
+
+    fn take_items(&self, id: BatchId, count_max: u32) -> BoxFuture<'_, Result<Vec<Item>, StoreError>> {
+        Box::pin(self.jobs().ask(move |reply| Job::TakeItems(id, count_max, reply)))
+    }
+
+    fn end_items(&self, id: BatchId, ended: Vec<EndedItem>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.jobs().ask(move |reply| Job::EndItems(id, ended, reply)))
+    }
+
+    fn give_back(&self, id: BatchId, all_but: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.jobs().ask(move |reply| Job::GiveBack(id, all_but, reply)))
+    }
+
+    fn results(&self, id: BatchId, after: u64, count_max: u32) -> BoxFuture<'_, Result<Vec<ItemResult>, StoreError>> {
+        Box::pin(self.read(move |db| batches::results(db, id, after, count_max)))
+    }
+
+    fn cancel_batch(&self, id: BatchId) -> BoxFuture<'_, Result<Option<BatchJob>, StoreError>> {
+        Box::pin(self.jobs().ask(move |reply| Job::CancelBatch(id, reply)))
     }
 
     fn health(&self) -> ServiceHealth {

@@ -17,7 +17,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::mpsc;
 
-use super::{ballast::Ballast, claims, keys, open::Clock, rows};
+use super::{ballast::Ballast, batches, claims, keys, open::Clock, rows};
 use crate::{
     failpoint::Failpoint,
     id::EntryId,
@@ -210,7 +210,10 @@ impl Writer {
                 }
                 Ok(Outcome::Resolved(self.books.resolve(resolve, entry)))
             }
-            Job::ForgetExpired(_) => Ok(Outcome::Count(claims::forget_expired(&self.connection, self.books.now)?)),
+            Job::ForgetExpired(_) => {
+                let claims = claims::forget_expired(&self.connection, self.books.now)?;
+                Ok(Outcome::Count(claims + batches::forget_expired(&self.connection, self.books.now)?))
+            }
             Job::AddKey(key, _) => {
                 keys::insert(&self.connection, key)?;
                 Ok(Outcome::Done)
@@ -222,7 +225,30 @@ impl Writer {
                 self.books.account(&project.id).limits = Some(project.limits.clone());
                 Ok(Outcome::Done)
             }
+            _ => self.apply_to_batches(job),
         }
+    }
+
+    fn apply_to_batches(&self, job: &Job) -> rusqlite::Result<Outcome> {
+        let (db, now) = (&self.connection, self.books.now);
+        Ok(match job {
+            Job::AddItems(id, from, items, _) => {
+                batches::add_items(db, *id, *from, items)?;
+                Outcome::Done
+            }
+            Job::AddBatch(new, total, _) => Outcome::Added(batches::add(db, new, *total, now)?),
+            Job::TakeItems(id, count_max, _) => Outcome::Items(batches::take(db, *id, self.books.epoch, *count_max)?),
+            Job::EndItems(id, ended, _) => {
+                batches::end(db, *id, ended, now)?;
+                Outcome::Done
+            }
+            Job::GiveBack(id, all_but, _) => {
+                batches::give_back(db, *id, self.books.epoch, all_but, now)?;
+                Outcome::Done
+            }
+            Job::CancelBatch(id, _) => Outcome::Batch(batches::cancel(db, *id, now)?),
+            _ => unreachable!("the others are not of batches"),
+        })
     }
 
     /// The entry of this id, as this group of operations has it by now.

@@ -19,6 +19,8 @@ use crate::{
     window::{Moment, PERIODS, Period},
 };
 
+mod batches;
+
 /// Every check.
 ///
 /// # Panics
@@ -44,6 +46,7 @@ pub async fn passes(store: &Arc<dyn Store>) {
     a_project_that_is_set_up_while_use_makes_it_is_as_it_was_set_up(store).await;
     keys_are_kept_and_revoked_once(store).await;
     an_estimate_is_corrected_by_hand(store).await;
+    batches::passes(store).await;
     the_counters_are_the_sums_of_the_entries(store).await;
 }
 
@@ -295,9 +298,12 @@ async fn a_project_that_is_not_there_has_used_nothing(store: &Arc<dyn Store>) {
 
 /// A call under an idempotency key.
 fn claimed(project: &ProjectId, key: &str, request: u8, kept_for: Duration) -> Reserve {
-    let scope = ClaimScope::of(project, "test", key);
-    let claim = Some(Claim { scope, fingerprint: [request; 32], kept_for });
+    let claim = Some(claim_of(project, key, request, kept_for));
     Reserve { claim, ..reserve(project, vec![candidate(10, 10)]) }
+}
+
+fn claim_of(project: &ProjectId, key: &str, request: u8, kept_for: Duration) -> Claim {
+    Claim { scope: ClaimScope::of(project, "test", key), fingerprint: [request; 32], kept_for }
 }
 
 fn scope(reserve: &Reserve) -> ClaimScope {
