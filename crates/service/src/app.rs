@@ -36,6 +36,7 @@ pub struct App {
     retries: Retries,
     open_reservations: OpenReservations,
     managing: tokio::sync::Mutex<()>,
+    batches: tokio::sync::Notify,
     tasks: TaskTracker,
     draining: CancellationToken,
     cut_off: CancellationToken,
@@ -65,6 +66,7 @@ impl App {
             retries: Retries::default(),
             open_reservations: OpenReservations::default(),
             managing: tokio::sync::Mutex::default(),
+            batches: tokio::sync::Notify::new(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
@@ -129,6 +131,16 @@ impl App {
     /// How often upstreams may be tried again.
     pub(crate) fn retries(&self) -> &Retries {
         &self.retries
+    }
+
+    /// Ends when there is another batch, or one fewer, for whoever works on them.
+    pub(crate) async fn batches_changed(&self) {
+        self.batches.notified().await;
+    }
+
+    /// There is another batch to work on, or one fewer.
+    pub(crate) fn tell_batches_changed(&self) {
+        self.batches.notify_one();
     }
 
     /// One change of a project at a time, until what this gives is dropped.

@@ -28,8 +28,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The claim of a request that was sent under this key.
 pub(crate) fn claim(app: &App, project: &ProjectId, endpoint: &str, key: &str, request: &Request) -> Option<Claim> {
     let kept_for = app.limits().idempotency_ttl;
-    let scope = ClaimScope::of(project, endpoint, key);
-    (!kept_for.is_zero()).then(|| Claim { scope, fingerprint: fingerprint(request), kept_for })
+    (!kept_for.is_zero()).then(|| claim_in(ClaimScope::of(project, endpoint, key), request, kept_for))
+}
+
+/// The claim of a request in this scope.
+pub(crate) fn claim_in(scope: ClaimScope, request: &Request, kept_for: Duration) -> Claim {
+    Claim { scope, fingerprint: fingerprint(request), kept_for }
 }
 
 /// Hash of all that decides the answer.

@@ -124,6 +124,11 @@ impl CallFailure {
         }
     }
 
+    /// Whether it says nothing of the call itself: another process, or this one later, may carry it out.
+    pub(crate) fn is_of_the_service(&self) -> bool {
+        matches!(self, Self::ShuttingDown | Self::LedgerDown | Self::Abandoned)
+    }
+
     /// The failure in one word, for the log.
     pub(super) fn word(&self) -> &'static str {
         match self {

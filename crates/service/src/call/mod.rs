@@ -34,7 +34,7 @@ mod route;
 mod settle;
 
 pub use answer::{Answer, Started};
-pub(crate) use claim::claim;
+pub(crate) use claim::{claim, claim_in};
 pub(crate) use count::count;
 pub use failure::CallFailure;
 use feed::Feed;

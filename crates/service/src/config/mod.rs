@@ -38,6 +38,8 @@ pub struct Limits {
     pub budget_wait: Duration,
     /// How long the answer of a call is kept for its idempotency key; zero: keys are ignored.
     pub idempotency_ttl: Duration,
+    /// How long a stored batch is kept once it has ended.
+    pub batch_ttl: Duration,
 }
 
 /// Settings of the embedded model.
@@ -274,6 +276,7 @@ impl Layers<'_> {
                 .0,
             budget_wait: self.seconds("budget_wait", given.budget_wait, file.budget_wait, 10.0)?,
             idempotency_ttl: self.seconds("idempotency_ttl", given.idempotency_ttl, file.idempotency_ttl, 3_600.0)?,
+            batch_ttl: self.seconds("batch_ttl", given.batch_ttl, file.batch_ttl, 604_800.0)?,
         })
     }
 

@@ -56,6 +56,9 @@ pub struct Settings {
     /// [default: 3600]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_IDEMPOTENCY_TTL", value_name = "SECONDS")]
     pub idempotency_ttl: Option<f64>,
+    /// Seconds that a stored batch is kept with its prompts and results once it has ended [default: 604800, a week]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_BATCH_TTL", value_name = "SECONDS")]
+    pub batch_ttl: Option<f64>,
     /// When an answer leaves that was paid for: once the operating system has its entry, or the disk [default: process]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_DURABILITY", value_enum)]
     pub durability: Option<Durability>,

@@ -48,6 +48,14 @@ impl Authenticated {
         };
         Ok(Caller { project: named.unwrap_or(own), makes_project })
     }
+
+    /// Whether what belongs to this project may be seen and changed.
+    pub(super) fn may_act_for(&self, project: &ProjectId) -> bool {
+        match self {
+            Self::Open | Self::Admin => true,
+            Self::Project(own) => own == project,
+        }
+    }
 }
 
 /// The project of this name.

@@ -9,15 +9,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use claude_code_api_wire::{
-    BatchEvent, BatchPrompt, BatchRequest, BatchResponse, BatchResult, BatchStatus, CompleteRequest, ErrorEnvelope, sse,
+    BatchEvent, BatchPrompt, BatchRequest, BatchResponse, BatchResult, CompleteRequest, ErrorEnvelope, sse,
 };
 use futures_core::Stream;
 use futures_util::StreamExt;
 
-use super::{auth::Authenticated, body, complete, error::ApiError, respond, spend};
+use super::{auth::Authenticated, body, error::ApiError, item, respond, spend};
 use crate::{
     app::App,
-    batch::{self, Outcome},
+    batch,
     call::{self, Caller, Request},
     money::Nanos,
 };
@@ -60,7 +60,7 @@ pub(super) async fn batch(
 }
 
 /// How many calls run at a time.
-fn calls_max(body: &BatchRequest) -> Result<usize, ApiError> {
+pub(super) fn calls_max(body: &BatchRequest) -> Result<usize, ApiError> {
     let asked = body.max_concurrency.unwrap_or(CONCURRENCY_DEFAULT);
     let most = spend::within("max_concurrency", asked, 1..=CONCURRENCY_MAX)?;
     Ok(if body.parallel.unwrap_or(true) { most as usize } else { 1 })
@@ -68,21 +68,21 @@ fn calls_max(body: &BatchRequest) -> Result<usize, ApiError> {
 
 /// The prompts, and what is asked with each of them. A request is made when it is a prompt's turn: what all of them share, as a long
 /// system text, is there once for each call that runs, and not for each that waits.
-struct Plan {
-    prompts: Vec<BatchPrompt>,
-    all: CompleteRequest,
+pub(super) struct Plan {
+    pub(super) prompts: Vec<BatchPrompt>,
+    pub(super) all: CompleteRequest,
     key: Option<String>,
 }
 
 impl Plan {
-    fn of(body: BatchRequest, key: Option<String>) -> Self {
+    pub(super) fn of(body: BatchRequest, key: Option<String>) -> Self {
         let BatchRequest { prompts, model, system, max_tokens, timeout, max_cost, .. } = body;
         let all = CompleteRequest { model, system, max_tokens, timeout, max_cost, ..CompleteRequest::default() };
         Self { prompts, all, key }
     }
 
     /// What all share is checked with the first prompt.
-    fn check(&self, app: &App) -> Result<(), ApiError> {
+    pub(super) fn check(&self, app: &App) -> Result<(), ApiError> {
         let count = self.prompts.len();
         if count > PROMPTS_MAX {
             let message = format!("prompts: takes at most {PROMPTS_MAX}; there were {count}");
@@ -98,9 +98,8 @@ impl Plan {
         Ok(())
     }
 
-    fn decoded(&self, index: usize, with: &CompleteRequest) -> Result<Request, ApiError> {
-        let prompt = Some(self.prompts[index].prompt.clone());
-        let decoded = complete::decode(CompleteRequest { prompt, ..with.clone() });
+    pub(super) fn decoded(&self, index: usize, with: &CompleteRequest) -> Result<Request, ApiError> {
+        let decoded = item::decoded(with, self.prompts[index].prompt.clone());
         decoded.map_err(|error| error.within(&format!("prompts[{index}]"), "prompt"))
     }
 
@@ -126,42 +125,8 @@ fn results(app: Arc<App>, caller: Caller, plan: Plan, calls_max: usize) -> Resul
         (0..total).map(move |index| plan.request(&app, &caller, index))
     };
     let coming = batch::outcomes(app, caller, requests, calls_max)
-        .map(move |outcome| (outcome.index, result(plan.prompts[outcome.index].clone(), outcome)));
+        .map(move |outcome| (outcome.index, item::result(plan.prompts[outcome.index].clone(), outcome.end)));
     Results { total, coming: Box::pin(coming) }
-}
-
-fn result(BatchPrompt { prompt, id }: BatchPrompt, outcome: Outcome) -> BatchResult {
-    let failed = BatchResult {
-        id,
-        prompt,
-        status: BatchStatus::Failed,
-        content: None,
-        usage: None,
-        cost: None,
-        cost_nanos: None,
-        error: None,
-        error_code: None,
-        call_id: None,
-        model: None,
-        model_id: None,
-    };
-    match outcome.end {
-        Ok((answer, text)) => BatchResult {
-            status: BatchStatus::Completed,
-            content: Some(text),
-            usage: Some(answer.usage.into()),
-            cost: Some(Nanos(answer.cost_nanos).usd()),
-            cost_nanos: Some(answer.cost_nanos),
-            call_id: Some(answer.id.clone()),
-            model: Some(answer.model.clone()),
-            model_id: Some(answer.model_id.clone()),
-            ..failed
-        },
-        Err(failure) => {
-            let (code, message) = ApiError::from(failure).told();
-            BatchResult { error: Some(message), error_code: Some(code), ..failed }
-        }
-    }
 }
 
 /// All results together.

@@ -15,6 +15,7 @@ use crate::app::App;
 
 mod auth;
 mod batch;
+mod batches;
 mod body;
 mod budget;
 mod chat;
@@ -25,6 +26,7 @@ mod error;
 mod guard;
 mod health;
 mod identify;
+mod item;
 mod keys;
 mod ledger;
 mod messages;
@@ -35,6 +37,7 @@ mod spend;
 mod usage;
 
 use error::ApiError;
+pub(crate) use item::STORED as STORED_ITEMS;
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -48,6 +51,10 @@ fn endpoints() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(complete::complete))
         .routes(routes!(batch::batch))
+        .routes(routes!(batches::list, batches::create))
+        .routes(routes!(batches::show))
+        .routes(routes!(batches::results))
+        .routes(routes!(batches::cancel))
         .routes(routes!(messages::messages))
         .routes(routes!(messages::count_tokens))
         .routes(routes!(chat::completions))

@@ -1,4 +1,5 @@
-//! Batch: many prompts as calls of their own, so many at a time. The second caller of [`call::start`].
+//! Batch: many prompts as calls of their own, so many at a time. The second caller of [`call::start`]: for a request that waits for
+//! the results ([`outcomes`]), and for batches that are stored and have no one waiting ([`runner`]).
 //!
 //! What it does not have room for now it asks for again within the deadline of the prompt: a batch goes on at the pace that its
 //! project and its backend allow.
@@ -14,13 +15,18 @@ use crate::{
     call::{self, Answer, CallFailure, Caller, Hearing, Request, Updates},
 };
 
+pub(crate) mod runner;
+
 /// What came of one of the requests.
 pub struct Outcome {
     /// Its place among them.
     pub index: usize,
-    /// Its answer, with its text.
-    pub end: Result<(Arc<Answer>, String), CallFailure>,
+    /// How it ended.
+    pub end: End,
 }
+
+/// An answer with its text, or why there is none.
+pub type End = Result<(Arc<Answer>, String), CallFailure>;
 
 /// The shortest pause before what there was no room for is asked for again.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -35,15 +41,17 @@ pub fn outcomes(
 ) -> impl Stream<Item = Outcome> + Send {
     let calls = requests.enumerate().map(move |(index, request)| {
         let (app, caller) = (Arc::clone(&app), caller.clone());
-        async move { Outcome { index, end: one(&app, &caller, request).await } }
+        let patience = request.timeout;
+        async move { Outcome { index, end: one(&app, &caller, request, patience).await } }
     });
     stream::iter(calls).buffer_unordered(calls_max)
 }
 
-async fn one(app: &Arc<App>, caller: &Caller, request: Request) -> Result<(Arc<Answer>, String), CallFailure> {
-    let deadline = Instant::now() + request.timeout;
+/// One call, and again where there was no room for it, for as long as `patience` lasts.
+async fn one(app: &Arc<App>, caller: &Caller, request: Request, patience: Duration) -> End {
+    let deadline = Instant::now() + patience;
     loop {
-        let timeout = deadline.saturating_duration_since(Instant::now());
+        let timeout = request.timeout.min(deadline.saturating_duration_since(Instant::now()));
         let mut updates: Updates =
             call::start(app, caller.clone(), Request { timeout, ..request.clone() }, Hearing::Whole);
         let failure = match updates.end().await {
@@ -54,6 +62,9 @@ async fn one(app: &Arc<App>, caller: &Caller, request: Request) -> Result<(Arc<A
         if Instant::now() + pause >= deadline {
             return Err(failure);
         }
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = app.draining() => return Err(CallFailure::ShuttingDown),
+        }
     }
 }

@@ -1,0 +1,224 @@
+//! `/v1/batches`: batches that are stored, and worked on whether or not anybody waits.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use claude_code_api_service::{
+    config::Settings,
+    ledger::{Limit, Limits, Project},
+    project::ProjectId,
+};
+use claude_code_api_testkit::{Answer, Caller, Simulator, TestServer, until};
+use claude_code_api_wire::{BatchEvent, BatchJob, BatchJobList, BatchJobStatus, BatchStatus, ErrorCode, ErrorEnvelope};
+use serde_json::{Value, json};
+
+async fn create(caller: &Caller, body: Value) -> BatchJob {
+    let answer = caller.post("/v1/batches", body.to_string()).await;
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    answer.json()
+}
+
+async fn job(caller: &Caller, id: &str) -> BatchJob {
+    caller.get(&format!("/v1/batches/{id}")).await.json()
+}
+
+async fn over(caller: &Caller, id: &str) -> BatchJob {
+    let begun = std::time::Instant::now();
+    loop {
+        let job = job(caller, id).await;
+        if matches!(job.status, BatchJobStatus::Ended | BatchJobStatus::Cancelled) {
+            return job;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "it ends: {job:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn results(caller: &Caller, id: &str, after: usize) -> Vec<BatchEvent> {
+    let answer = caller.get(&format!("/v1/batches/{id}/results?after={after}")).await;
+    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
+    answer.body.lines().map(|line| serde_json::from_str(line).expect("a result")).collect()
+}
+
+fn refused(answer: &Answer) -> (u16, ErrorCode, String) {
+    let error = answer.json::<ErrorEnvelope>().error;
+    (answer.status, error.code, error.message)
+}
+
+#[tokio::test]
+async fn a_batch_is_taken_at_once_and_its_results_are_there_in_the_end() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let caller = server.caller();
+    let prompts: Vec<Value> = (0..600)
+        .map(|number| match number % 3 {
+            0 => json!(format!("plain {number}")),
+            1 => json!({"prompt": format!("{number} sim:{{\"delay_ms\": 5}}"), "id": format!("item-{number}")}),
+            _ => json!({"prompt": format!("{number} sim:{{\"status\": 400}}"), "id": format!("item-{number}")}),
+        })
+        .collect();
+    let body =
+        json!({"prompts": prompts, "model": "haiku", "max_tokens": 100, "system": "Be brief.", "max_concurrency": 50});
+    let taken = create(&caller, body).await;
+    assert_eq!((taken.status, taken.total, taken.ended_at.is_none()), (BatchJobStatus::Running, 600, true));
+    let ended = over(&caller, &taken.id).await;
+    assert_eq!((ended.status, ended.completed, ended.failed), (BatchJobStatus::Ended, 400, 200));
+    let all = results(&caller, &taken.id, 0).await;
+    assert_eq!(results(&caller, &taken.id, 595).await, all[595..], "the cursor counts results");
+    let by_place: BTreeMap<usize, _> = all.into_iter().map(|event| (event.index, event.result)).collect();
+    assert_eq!(by_place.len(), 600, "each prompt has one");
+    for (place, result) in &by_place {
+        let (id, prompt) = match &prompts[*place] {
+            Value::String(prompt) => (None, prompt.as_str()),
+            object => (object["id"].as_str(), object["prompt"].as_str().expect("a prompt")),
+        };
+        assert_eq!((result.id.as_deref(), result.prompt.as_str()), (id, prompt));
+        let is_failed = (result.status == BatchStatus::Failed, result.error_code == Some(ErrorCode::InvalidRequest));
+        assert_eq!(is_failed, (place % 3 == 2, place % 3 == 2), "{result:?}");
+    }
+    let spent: i64 = by_place.values().filter_map(|result| result.cost_nanos).sum();
+    let usage: Value = caller.get("/v1/usage").await.json();
+    assert_eq!((usage["total_cost_nanos"].as_i64(), ended.total_cost_nanos), (Some(spent), spent));
+    assert!(simulator.requests().iter().all(|asked| asked["system"] == "Be brief." && asked["max_tokens"] == 100));
+}
+
+#[tokio::test]
+async fn no_more_items_run_at_a_time_than_were_asked_for() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let caller = server.caller();
+    let prompts = vec!["sim:{\"first_ms\": 40}"; 30];
+    let taken = create(&caller, json!({"prompts": prompts, "model": "haiku", "max_concurrency": 4})).await;
+    let mut seen = 0;
+    while job(&caller, &taken.id).await.status == BatchJobStatus::Running {
+        seen = seen.max(simulator.open_streams());
+    }
+    assert_eq!((job(&caller, &taken.id).await.completed, seen), (30, 4));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_sent_again_under_its_key_is_stored_once() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let caller = server.caller().once("night-7");
+    let body = json!({"prompts": ["a", "b"], "model": "haiku"});
+    let (first, second) = (create(&caller, body.clone()).await, create(&caller, body).await);
+    assert_eq!(first.id, second.id);
+    let other = caller.post("/v1/batches", json!({"prompts": ["a", "c"], "model": "haiku"}).to_string()).await;
+    assert_eq!((refused(&other).0, refused(&other).1), (409, ErrorCode::Conflict));
+    over(&caller, &first.id).await;
+    assert_eq!(simulator.bill().len(), 2);
+    let listed: BatchJobList = server.caller().get("/v1/batches").await.json();
+    assert_eq!(listed.batches.len(), 1);
+}
+
+#[tokio::test]
+async fn a_cancelled_batch_keeps_what_came_and_ends_what_runs() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let caller = server.caller();
+    let mut prompts = vec!["quick"; 3];
+    prompts.extend(["sim:{\"output\": 400, \"token_ms\": 20}"; 50]);
+    let taken = create(&caller, json!({"prompts": prompts, "model": "haiku", "max_concurrency": 4})).await;
+    until("the quick ones have ended and slow ones run", || simulator.open_streams() == 4).await;
+    let cancelled: BatchJob = caller.post(&format!("/v1/batches/{}/cancel", taken.id), "{}").await.json();
+    assert!(cancelled.cancelled_at.is_some(), "{cancelled:?}");
+    let over = over(&caller, &taken.id).await;
+    assert_eq!((over.status, over.completed, over.failed), (BatchJobStatus::Cancelled, 3, 0));
+    assert_eq!(results(&caller, &taken.id, 0).await.len(), 3);
+    until("what ran has been ended upstream", || simulator.open_streams() == 0).await;
+    let again: BatchJob = caller.post(&format!("/v1/batches/{}/cancel", taken.id), "{}").await.json();
+    assert_eq!(again, over, "it has ended");
+}
+
+#[tokio::test]
+async fn items_wait_for_room_and_fail_at_once_when_the_budget_is_spent() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let id = ProjectId::parse("small").expect("a name");
+    // One call at a time fits, and about three in all.
+    let month = Limit { tokens: Some(1_000), nanos: None };
+    let limits = Limits { windows: [Limit::default(), Limit::default(), month], ..Limits::default() };
+    server.app().store().set_project(Project { id: id.clone(), limits, created_by_use: false }).await.expect("stored");
+    let prompts = vec!["sim:{\"output\": 250}"; 40];
+    let body =
+        json!({"prompts": prompts, "model": "haiku", "max_tokens": 300, "project_id": "small", "max_concurrency": 8});
+    let ended = {
+        let taken = create(&server.caller(), body).await;
+        over(&server.caller(), &taken.id).await
+    };
+    assert_eq!(ended.completed + ended.failed, 40);
+    assert!((2..=3).contains(&ended.completed), "{ended:?}");
+    let failed = results(&server.caller(), &ended.id, 0).await;
+    let failed: Vec<_> = failed.iter().filter_map(|event| event.result.error_code).collect();
+    assert!(failed.iter().all(|code| *code == ErrorCode::BudgetExceeded) && failed.len() > 30, "{failed:?}");
+    assert_eq!(simulator.bill().len(), usize::try_from(ended.completed).expect("a few"), "the others were not tried");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_batch_is_refused_by_name() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let caller = server.caller();
+    let same = |id: &str| json!({"prompt": "p", "id": id});
+    for (body, field) in [
+        (json!({"prompts": [same("a"), "p", same("b"), same("a")]}), "prompts[3].id: \"a\" is the id of prompts[0]"),
+        (json!({"prompts": ["p", 7]}), "prompts[1]"),
+        (json!({"prompts": ["p"], "stream": true}), "stream: "),
+        (json!({"prompts": ["p"], "model": "no-such-model"}), "model: "),
+        (json!({"prompts": ["p"], "max_concurrency": 0}), "max_concurrency: "),
+        (json!({"prompts": ["p", ""]}), "prompts[1]"),
+    ] {
+        let (status, code, message) = refused(&caller.post("/v1/batches", body.to_string()).await);
+        assert!((status, code) == (400, ErrorCode::InvalidRequest) && message.contains(field), "{message}");
+    }
+    for path in [
+        "/v1/batches/batch_0",
+        "/v1/batches/nonsense/results",
+        "/v1/batches/batch_01a21378be8f7744b64a5b978ca924f3/results",
+    ] {
+        assert_eq!(refused(&caller.get(path).await).1, ErrorCode::NotFound, "{path}");
+    }
+    let listed: BatchJobList = caller.get("/v1/batches").await.json();
+    assert_eq!(listed, BatchJobList::default(), "nothing of it was stored");
+    let empty = create(&caller, json!({"prompts": []})).await;
+    assert_eq!((empty.status, empty.total), (BatchJobStatus::Ended, 0));
+}
+
+#[tokio::test]
+async fn batches_are_listed_in_pages_the_newest_first() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let caller = server.caller();
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.insert(0, create(&caller, json!({"prompts": ["p"], "model": "haiku"})).await.id);
+    }
+    let mut seen = Vec::new();
+    let mut path = "/v1/batches?limit=2".to_owned();
+    loop {
+        let page: BatchJobList = caller.get(&path).await.json();
+        seen.extend(page.batches.into_iter().map(|job| job.id));
+        let Some(next) = page.next_before else { break };
+        path = format!("/v1/batches?limit=2&before={next}");
+    }
+    assert_eq!(seen, ids);
+    for id in ids {
+        over(&caller, &id).await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_deleted_with_its_results_once_its_time_is_over() {
+    let simulator = Simulator::start();
+    let settings = Settings { batch_ttl: Some(0.0), ..Settings::default() };
+    let server = TestServer::start_on(&simulator, settings).await;
+    let caller = server.caller();
+    let taken = create(&caller, json!({"prompts": ["p"], "model": "haiku"})).await;
+    until("it has run", || simulator.bill().len() == 1).await;
+    let begun = std::time::Instant::now();
+    while caller.get(&format!("/v1/batches/{}", taken.id)).await.status != 404 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it is deleted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(caller.get(&format!("/v1/batches/{}/results", taken.id)).await.status, 404);
+}
