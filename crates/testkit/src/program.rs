@@ -179,6 +179,14 @@ impl Program {
         read(&stderr_of(&self.folder))
     }
 
+    /// The most memory that it has had, in KiB. Linux only.
+    pub fn memory_peak_kib(&self) -> u64 {
+        let id = self.child.id().expect("it runs");
+        let status = read(Path::new(&format!("/proc/{id}/status")));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// Sends SIGTERM.
     pub async fn terminate(&self) {
         self.signal("-TERM").await;

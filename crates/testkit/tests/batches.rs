@@ -81,6 +81,45 @@ async fn a_batch_is_taken_at_once_and_its_results_are_there_in_the_end() {
     assert!(simulator.requests().iter().all(|asked| asked["system"] == "Be brief." && asked["max_tokens"] == 100));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_items_finish_though_one_in_twenty_meets_a_fault_and_the_sum_is_the_bill() {
+    const ITEMS: usize = 10_000;
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let caller = server.caller();
+    // None of them costs anything, so that every entry is exact.
+    let faults = [json!({"status": 529}), json!({"status": 500}), json!({"status": 502}), json!({"delay_ms": 300})];
+    let prompts: Vec<String> = (0..ITEMS)
+        .map(|number| {
+            let mut script = json!({"input": 20, "output": 1 + number % 50});
+            if number.is_multiple_of(20)
+                && let Value::Object(fault) = &faults[number / 20 % faults.len()]
+            {
+                script["faults"] = json!(1);
+                script.as_object_mut().expect("an object").extend(fault.clone());
+            }
+            format!("{number} sim:{script}")
+        })
+        .collect();
+    let begun = std::time::Instant::now();
+    let body = json!({"prompts": prompts, "model": "haiku", "max_tokens": 100, "max_concurrency": 200});
+    let taken = create(&caller, body).await;
+    let stored = begun.elapsed();
+    let ended = over(&caller, &taken.id).await;
+    println!("{ITEMS} items: stored after {stored:?}, ended after {:?}", begun.elapsed());
+    assert_eq!((ended.completed, ended.failed), (ITEMS as u64, 0));
+    let mut all = results(&caller, &taken.id, 0).await;
+    all.sort_by_key(|event| event.index);
+    for (place, event) in all.iter().enumerate() {
+        let output = event.result.usage.expect("it was answered").output_tokens;
+        assert_eq!((event.index, output), (place, 1 + (place % 50) as u64));
+    }
+    let verified = server.app().store().verify().await.expect("verified");
+    assert_eq!((verified.entries, verified.estimated, verified.spent.nanos), (ITEMS as u64, 0, ended.total_cost_nanos));
+    let billed: u64 = simulator.bill().iter().map(|billed| billed.output_tokens).sum();
+    assert_eq!((simulator.bill().len(), billed), (ITEMS, (0..ITEMS).map(|place| 1 + (place % 50) as u64).sum()));
+}
+
 #[tokio::test]
 async fn no_more_items_run_at_a_time_than_were_asked_for() {
     let simulator = Simulator::start();
