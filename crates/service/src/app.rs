@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     backend::Backend,
-    call::{Feeds, Lines, Rates, Retries},
+    call::{Feeds, Lines, Rates, Retries, Turns},
     config::Limits,
     directory::Directory,
     ledger::{self, Limit},
@@ -26,6 +26,7 @@ use crate::{
 /// Everything that requests share.
 pub struct App {
     backends: Vec<Arc<dyn Backend>>,
+    turns: Turns,
     limits: Limits,
     store: Arc<dyn Store>,
     directory: ArcSwap<Directory>,
@@ -55,6 +56,7 @@ impl App {
     ) -> Result<Arc<Self>, StoreError> {
         let directory = store.directory(None).await?.unwrap_or_default();
         Ok(Arc::new(Self {
+            turns: Turns::of(&backends),
             backends,
             limits,
             store,
@@ -76,6 +78,11 @@ impl App {
     /// The backends, best first.
     pub fn backends(&self) -> &[Arc<dyn Backend>] {
         &self.backends
+    }
+
+    /// Who may ask them now, and who waits.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// What the service takes.
@@ -160,7 +167,7 @@ impl App {
 
     /// How the service is, part by part.
     pub fn health(&self) -> Health {
-        let backends = self.backends.iter().map(|backend| (backend.name().to_owned(), backend.health()));
+        let backends = self.backends.iter().map(|backend| (backend.name().to_owned(), self.turns.health(&**backend)));
         let services: BTreeMap<_, _> = backends.chain([("store".to_owned(), self.store.health())]).collect();
         let status = if self.is_draining() {
             HealthStatus::Draining

@@ -118,9 +118,11 @@ impl TestServer {
         self.served.local.as_ref().expect("this server answers from the embedded model")
     }
 
-    /// Calls that wait for the model, as health says.
+    /// Calls that wait for their turn at the backend, as health says.
     pub fn calls_waiting(&self) -> usize {
-        let detail = self.local().health().detail.expect("the local backend says how it is");
+        let backend = self.app().backends()[0].name();
+        let health = self.app().health();
+        let detail = health.services[backend].detail.as_ref().expect("every backend says how many calls it has");
         let waiting = detail.rsplit_once(", ").and_then(|(_, waiting)| waiting.strip_suffix(" waiting"));
         waiting
             .and_then(|count| count.parse().ok())

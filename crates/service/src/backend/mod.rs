@@ -237,6 +237,15 @@ impl Reason {
     }
 }
 
+/// How many calls a backend takes. Who asks it sees to that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// The most that it works on at a time; at least 1.
+    pub calls_max: usize,
+    /// The most that may wait for it, and the most items of batches beside them; at least 1.
+    pub waiting_max: usize,
+}
+
 /// A place where calls are answered. Implementations pass [`conformance`].
 pub trait Backend: Send + Sync {
     /// Its name in configuration, health and responses.
@@ -250,6 +259,9 @@ pub trait Backend: Send + Sync {
 
     /// Concrete ids that it has for sure.
     fn ids(&self) -> Vec<String>;
+
+    /// How many calls it takes.
+    fn capacity(&self) -> Capacity;
 
     /// Whether it works now.
     fn health(&self) -> ServiceHealth;

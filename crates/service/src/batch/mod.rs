@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     app::App,
-    call::{self, Answer, CallFailure, Caller, Hearing, Request, Updates},
+    call::{self, Answer, CallFailure, Caller, Hearing, Priority, Request, Updates},
 };
 
 pub(crate) mod runner;
@@ -52,8 +52,8 @@ async fn one(app: &Arc<App>, caller: &Caller, request: Request, patience: Durati
     let deadline = Instant::now() + patience;
     loop {
         let timeout = request.timeout.min(deadline.saturating_duration_since(Instant::now()));
-        let mut updates: Updates =
-            call::start(app, caller.clone(), Request { timeout, ..request.clone() }, Hearing::Whole);
+        let request = Request { timeout, priority: Priority::Batch, ..request.clone() };
+        let mut updates: Updates = call::start(app, caller.clone(), request, Hearing::Whole);
         let failure = match updates.end().await {
             Ok(answer) => return Ok((answer, updates.text())),
             Err(failure) => failure,

@@ -1,8 +1,8 @@
 //! Step 5 of 7: the first target that answers. Retry and fallback live here and nowhere else.
 //!
-//! An attempt that cost nothing is made again, or followed by the next target, under the same hold. One that may have cost
-//! something is charged before it is tried again, in the transaction that holds for the next attempt. Once a word of an answer has
-//! come, it is not begun anew.
+//! A target is asked when it is the call's turn there. An attempt that cost nothing is made again, or followed by the next target,
+//! under the same hold. One that may have cost something is charged before it is tried again, in the transaction that holds for
+//! the next attempt. Once a word of an answer has come, it is not begun anew.
 
 use futures_util::StreamExt;
 use http::HeaderMap;
@@ -14,12 +14,12 @@ use super::{
     retry,
     route::{Routed, Target},
     settle,
+    turn::Turn,
 };
 use crate::{
     app::App,
-    backend::{Answering, Event, Events, Failure, Reason, Said, Spend},
+    backend::{Answering, Event, Events, Failure, Prompt, Reason, Said, Spend},
     failpoint::Failpoint,
-    ledger::Kept,
 };
 
 /// An answer of which the first word has come.
@@ -34,15 +34,15 @@ pub(super) struct Opened {
 /// How often a call is attempted that may have cost something each time.
 const HOLDS_MAX: u32 = 2;
 
-/// Asks the targets until one answers. `seen` knows at any time which of them is being asked, so that a call that is cut off here
-/// is charged as what it was.
-pub(super) async fn first_that_answers(
-    app: &App,
+/// Asks the targets until one answers; the call has its turn there until it drops that. `seen` knows at any time which of them is
+/// being asked, so that a call that is cut off here is charged as what it was.
+pub(super) async fn first_that_answers<'a>(
+    app: &'a App,
     routed: &mut Routed,
     request: &Request,
     reservation: &mut Reservation<'_>,
     seen: &mut Seen,
-) -> Result<Opened, CallFailure> {
+) -> Result<(Opened, Turn<'a>), CallFailure> {
     let mut holds = 1;
     loop {
         let failure = match under_one_hold(app, routed, request, reservation, seen).await {
@@ -64,21 +64,28 @@ pub(super) async fn first_that_answers(
     }
 }
 
-/// Asks the targets that the reservation covers, in turn, for as long as none has cost anything.
-async fn under_one_hold(
-    app: &App,
+/// Asks the targets that the reservation covers, best first, for as long as none has cost anything.
+async fn under_one_hold<'a>(
+    app: &'a App,
     routed: &Routed,
     request: &Request,
     reservation: &Reservation<'_>,
     seen: &mut Seen,
-) -> Result<Opened, Failure> {
+) -> Result<(Opened, Turn<'a>), Failure> {
     let covered = &reservation.grant.kept;
     let mut left = covered.iter().peekable();
     loop {
         let next = left.next().expect("a reservation covers at least one target, and the last one returns");
         let target = &routed.targets[next.index];
+        let max_tokens = u32::try_from(next.output_tokens).expect("at most what was asked for");
         let route = || routed.explained(next.index, covered[0].index);
-        let failure = match again_and_again(app, target, request, next, route, seen).await {
+        let attempted = || Attempted::new(target, request, max_tokens, route());
+        seen.wait_for(attempted());
+        let answered = async {
+            let turn = app.turns().take(target.backend.name(), &reservation.project, request.priority).await?;
+            Ok((again_and_again(app, target, request, attempted, seen).await?, turn))
+        };
+        let failure = match answered.await {
             Ok(opened) => return Ok(opened),
             Err(failure) => failure,
         };
@@ -94,20 +101,20 @@ async fn again_and_again(
     app: &App,
     target: &Target,
     request: &Request,
-    kept: &Kept,
-    route: impl Fn() -> Option<claude_code_api_wire::Route>,
+    attempted: impl Fn() -> Attempted,
     seen: &mut Seen,
 ) -> Result<Opened, Failure> {
     let (backend, name) = (&*target.backend, target.backend.name());
-    let max_tokens = u32::try_from(kept.output_tokens).expect("at most what was asked for");
     app.retries().earn(name);
     let mut attempts = 0;
     loop {
         attempts += 1;
         // While it is left alone nothing reaches the upstream, so that nothing is spared it.
         let is_asked = backend.ready_in().is_zero();
-        seen.attempt(Attempted::new(target, request, max_tokens, route()));
-        let failure = match attempt(target, request, max_tokens, seen).await {
+        let attempted = attempted();
+        let prompt = request.prompt(attempted.max_tokens);
+        seen.attempt(attempted);
+        let failure = match attempt(target, prompt, seen).await {
             Ok(opened) => return Ok(opened),
             Err(failure) => failure,
         };
@@ -120,9 +127,9 @@ async fn again_and_again(
 }
 
 /// Asks once, up to the first word of the answer: until then it can be begun anew.
-async fn attempt(target: &Target, request: &Request, max_tokens: u32, seen: &mut Seen) -> Result<Opened, Failure> {
+async fn attempt(target: &Target, prompt: Prompt, seen: &mut Seen) -> Result<Opened, Failure> {
     Failpoint::Sending.reach();
-    let asked = target.backend.call(&target.offer.model_id, request.prompt(max_tokens)).await?;
+    let asked = target.backend.call(&target.offer.model_id, prompt).await?;
     let Answering { headers, events: mut rest } = asked;
     let mut begun = Vec::new();
     // The embedded model says when it begins; that is worth knowing at once.

@@ -26,12 +26,14 @@ mod dispatch;
 mod failure;
 mod feed;
 mod line;
+mod queue;
 mod rate;
 mod relay;
 mod reserve;
 mod retry;
 mod route;
 mod settle;
+mod turn;
 
 pub use answer::{Answer, Started};
 pub(crate) use claim::{claim, claim_in};
@@ -40,10 +42,12 @@ pub use failure::CallFailure;
 use feed::Feed;
 pub use feed::{Feeds, Hearing, Update, Updates};
 pub use line::Lines;
+pub use queue::Priority;
 pub use rate::Rates;
 use reserve::Held;
 pub use retry::Retries;
 pub(crate) use route::check_model;
+pub use turn::Turns;
 
 /// Who calls, as authentication found out.
 #[derive(Clone, Debug)]
@@ -69,6 +73,8 @@ pub struct Request {
     pub timeout: Duration,
     /// The idempotency key that it was sent with.
     pub claim: Option<Claim>,
+    /// How soon it is wanted.
+    pub priority: Priority,
 }
 
 impl Request {
@@ -112,7 +118,8 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
     let running = relay::Interrupts { announced: announced.as_ref(), epoch, ..waiting };
     let mut seen = relay::Seen::default();
     let answer = async {
-        let opened = dispatch::first_that_answers(app, &mut routed, &request, &mut reservation, &mut seen).await?;
+        let (opened, _turn) =
+            dispatch::first_that_answers(app, &mut routed, &request, &mut reservation, &mut seen).await?;
         relay::to_the_end(opened, &reservation, feed, &mut seen).await
     };
     let result = running.or(answer).await;
@@ -126,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        backend::{Answering, Backend, Failure, Offer},
+        backend::{Answering, Backend, Capacity, Failure, Offer},
         config::{Config, Settings},
         ledger::Amount,
         store::{
@@ -152,6 +159,10 @@ mod tests {
 
         fn ids(&self) -> Vec<String> {
             Vec::new()
+        }
+
+        fn capacity(&self) -> Capacity {
+            Capacity { calls_max: 1, waiting_max: 1 }
         }
 
         fn health(&self) -> ServiceHealth {
@@ -190,6 +201,7 @@ mod tests {
             nanos_max: None,
             timeout: Duration::from_secs(5),
             claim: None,
+            priority: Priority::Interactive,
         };
         let project = ProjectId::default_project();
         let mut updates =

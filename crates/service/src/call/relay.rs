@@ -87,6 +87,12 @@ impl Attempted {
 }
 
 impl Seen {
+    /// From now on the call waits for its turn to ask this target.
+    pub(super) fn wait_for(&mut self, target: Attempted) {
+        self.attempt(target);
+        self.spend = Some(Spend::Unspent);
+    }
+
     /// From now on this target is being asked.
     pub(super) fn attempt(&mut self, target: Attempted) {
         *self = Self { model: target.model.clone(), target: Some(target), ..Self::default() };

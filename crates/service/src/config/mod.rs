@@ -76,6 +76,10 @@ pub struct Anthropic {
     pub model_opus: String,
     /// `max_tokens` of calls that set none.
     pub max_tokens_default: u32,
+    /// Calls sent at a time.
+    pub concurrency_max: usize,
+    /// Calls that may wait.
+    pub queue_max: usize,
 }
 
 /// The configuration in force.
@@ -236,6 +240,20 @@ impl Layers<'_> {
                     "claude_max_tokens_default",
                     given.claude_max_tokens_default,
                     file.claude_max_tokens_default,
+                    || 4_096,
+                    1..=1_000_000,
+                )?,
+                concurrency_max: self.within(
+                    "anthropic_concurrency_max",
+                    given.anthropic_concurrency_max,
+                    file.anthropic_concurrency_max,
+                    || 256,
+                    1..=1_000_000,
+                )?,
+                queue_max: self.within(
+                    "anthropic_queue_max",
+                    given.anthropic_queue_max,
+                    file.anthropic_queue_max,
                     || 4_096,
                     1..=1_000_000,
                 )?,

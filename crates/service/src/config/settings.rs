@@ -83,6 +83,12 @@ pub struct Settings {
     /// `max_tokens` on Claude of calls that set none [default: 4096]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_MAX_TOKENS_DEFAULT", value_name = "TOKENS")]
     pub claude_max_tokens_default: Option<u32>,
+    /// Calls that Claude is sent at a time; more wait for their turn [default: 256]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_ANTHROPIC_CONCURRENCY_MAX", value_name = "COUNT")]
+    pub anthropic_concurrency_max: Option<usize>,
+    /// Calls that may wait for Claude, and as many items of batches; more are `overloaded` [default: 4096]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_ANTHROPIC_QUEUE_MAX", value_name = "COUNT")]
+    pub anthropic_queue_max: Option<usize>,
     /// Prices that are added to the published ones, or replace those of a model; in the file only, as `[[prices]]`
     #[arg(skip)]
     pub prices: Option<Vec<PriceSetting>>,
@@ -98,7 +104,7 @@ pub struct Settings {
     /// Calls that the embedded model works on at a time [default: 16]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_SLOTS", value_name = "COUNT")]
     pub local_slots: Option<u32>,
-    /// Calls that may wait for the embedded model; more are `overloaded` [default: 64]
+    /// Calls that may wait for the embedded model, and as many items of batches; more are `overloaded` [default: 64]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_QUEUE_MAX", value_name = "COUNT")]
     pub local_queue_max: Option<usize>,
     /// Tokens, prompts and answers of all calls together, that the embedded model holds at a time; 23 KB of memory each

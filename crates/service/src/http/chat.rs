@@ -27,7 +27,7 @@ use super::{
 use crate::{
     app::App,
     backend::{Asked, Event},
-    call::{Answer, Request, Started, Updates},
+    call::{Answer, Priority, Request, Started, Updates},
     id::RequestId,
     model::ModelChoice,
     money::Nanos,
@@ -88,6 +88,7 @@ fn asked(decoded: Decoded, headers: &HeaderMap) -> Result<Request, ApiError> {
         nanos_max: None,
         timeout,
         claim: None,
+        priority: Priority::Interactive,
     })
 }
 

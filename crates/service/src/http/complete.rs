@@ -21,7 +21,7 @@ use super::{
 use crate::{
     app::App,
     backend::{Asked, Event, Said},
-    call::{Answer, Request, Started},
+    call::{Answer, Priority, Request, Started},
     id::RequestId,
     model::ModelChoice,
     money::Nanos,
@@ -148,6 +148,7 @@ pub(super) fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
         nanos_max: body.max_cost.map(nanos_max).transpose()?,
         timeout: spend::timeout(body.timeout)?,
         claim: None,
+        priority: Priority::Interactive,
     })
 }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     app::App,
     backend::{Asked, Event},
-    call::{self, Answer, Request, Started},
+    call::{self, Answer, Priority, Request, Started},
     id::RequestId,
     model::ModelChoice,
 };
@@ -69,6 +69,7 @@ pub(super) async fn messages(
         nanos_max: None,
         timeout: spend::sdk_timeout(&headers, stream),
         claim: None,
+        priority: Priority::Interactive,
     };
     let mut updates = spend::start(&app, caller, Door { name: "messages", key, stream }, request);
     if stream {

@@ -12,7 +12,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::{Answering, Asked, Backend, Failure, Offer, Prompt, Reason, Spend};
+use super::{Answering, Asked, Backend, Capacity, Failure, Offer, Prompt, Reason, Spend};
 use crate::{
     config,
     model::{ModelChoice, Tier},
@@ -194,6 +194,10 @@ impl Backend for Anthropic {
 
     fn ids(&self) -> Vec<String> {
         [Tier::Haiku, Tier::Sonnet, Tier::Opus].map(|tier| self.model_of(tier).to_owned()).to_vec()
+    }
+
+    fn capacity(&self) -> Capacity {
+        Capacity { calls_max: self.settings.concurrency_max, waiting_max: self.settings.queue_max }
     }
 
     fn health(&self) -> ServiceHealth {

@@ -17,14 +17,13 @@ use http::HeaderMap;
 use llama_cpp_2::{model::LlamaModel, token::LlamaToken};
 use tokio::sync::mpsc;
 
-use super::{Answering, Asked, Backend, Failure, Offer, Prompt, Reason, Spend};
+use super::{Answering, Asked, Backend, Capacity, Failure, Offer, Prompt, Reason, Spend};
 use crate::{config, model::ModelChoice};
 use request::Conversation;
 
 mod answer;
 mod chat;
 mod load;
-mod queue;
 mod request;
 mod scheduler;
 mod slot;
@@ -40,9 +39,9 @@ pub struct Local {
     model: Arc<LlamaModel>,
     model_id: String,
     /// `None` once this is being dropped.
-    queue: Option<queue::Queue>,
+    jobs: Option<slot::JobSender>,
     scheduler: Option<JoinHandle<()>>,
-    slots: u32,
+    capacity: Capacity,
     context_tokens: u32,
     max_tokens_default: u32,
     /// Bytes of the longest token: a bound on how few tokens a text can have.
@@ -56,7 +55,7 @@ impl Local {
         let (llama, model) = load::load(path)?;
         let context_tokens = CONTEXT_TOKENS.min(settings.cache_tokens).min(model.n_ctx_train());
         let token_bytes_max = model.tokens(true).map(|(_, bytes)| bytes.len()).max().unwrap_or(1).max(1);
-        let (queue, waiting) = queue::bounded(settings.queue_max);
+        let (jobs, coming) = mpsc::unbounded_channel();
         let busy = Arc::new(scheduler::Busy::default());
         let scheduler = scheduler::spawn(scheduler::Setup {
             llama,
@@ -65,15 +64,15 @@ impl Local {
             batch_threads: settings.batch_threads,
             slots: settings.slots,
             cache_tokens: settings.cache_tokens,
-            waiting,
+            jobs: coming,
             busy: Arc::clone(&busy),
         })?;
         let model_id = load::model_id(path);
         Ok(Self {
             model,
             model_id,
-            queue: Some(queue),
-            slots: settings.slots,
+            jobs: Some(jobs),
+            capacity: Capacity { calls_max: settings.slots as usize, waiting_max: settings.queue_max },
             context_tokens,
             max_tokens_default: settings.max_tokens_default,
             token_bytes_max,
@@ -90,8 +89,8 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // Closing the queue ends the thread; llama.cpp must be done before the process takes its statics down.
-        drop(self.queue.take());
+        // Closing the channel ends the thread; llama.cpp must be done before the process takes its statics down.
+        drop(self.jobs.take());
         if let Some(scheduler) = self.scheduler.take() {
             // A scheduler that panicked has said so.
             let _ = scheduler.join();
@@ -121,11 +120,13 @@ impl Backend for Local {
         vec![self.model_id.clone()]
     }
 
+    fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
     fn health(&self) -> ServiceHealth {
-        let queue = self.queue();
-        let detail = format!("{}: {} calls running, {} waiting", self.model_id, self.calls_running(), queue.len());
-        let status = if queue.is_closed() { ServiceStatus::Down } else { ServiceStatus::Ok };
-        ServiceHealth { status, detail: Some(detail) }
+        let status = if self.jobs().is_closed() { ServiceStatus::Down } else { ServiceStatus::Ok };
+        ServiceHealth { status, detail: Some(self.model_id.clone()) }
     }
 
     fn count(&self, _: &str, request: Arc<Asked>) -> BoxFuture<'_, Result<u64, Failure>> {
@@ -150,12 +151,12 @@ impl Backend for Local {
             let (words, reader) = mpsc::unbounded_channel();
             let full = if max_tokens <= room { StopReason::MaxTokens } else { StopReason::ModelContextWindowExceeded };
             let job = slot::Job { model_id, prompt: tokens, tokens_max: max_tokens.min(room), full, sampling, words };
-            self.queue().push(job).map_err(|refused| unspent(self.reason(&refused)))?;
+            self.jobs().send(job).map_err(|_| unspent(ended()))?;
             Ok(Answering { headers: HeaderMap::new(), events: Box::pin(answer::Answer::new(reader)) })
         })
     }
 
-    /// A full queue is told at once.
+    /// What has its turn here is taken at once.
     fn ready_in(&self) -> Duration {
         Duration::ZERO
     }
@@ -165,9 +166,13 @@ fn unspent(reason: Reason) -> Failure {
     Failure { spend: Spend::Unspent, reason }
 }
 
+fn ended() -> Reason {
+    Reason::Broken { message: "the embedded model has ended".into(), retryable: true }
+}
+
 impl Local {
-    fn queue(&self) -> &queue::Queue {
-        self.queue.as_ref().expect("taken only by drop")
+    fn jobs(&self) -> &slot::JobSender {
+        self.jobs.as_ref().expect("taken only by drop")
     }
 
     /// The tokens of a conversation that fits the context with room for at least one token of an answer.
@@ -196,21 +201,5 @@ impl Local {
             self.model_id
         );
         Reason::Invalid { field: "prompt".into(), message }
-    }
-
-    fn reason(&self, refused: &queue::Refused) -> Reason {
-        match *refused {
-            queue::Refused::Closed => {
-                Reason::Broken { message: "the embedded model has ended".into(), retryable: true }
-            }
-            queue::Refused::Full { waiting } => Reason::Overloaded { retry_after: self.retry_after(waiting) },
-        }
-    }
-
-    /// When about half of the queue will have gone, by how long calls took lately.
-    fn retry_after(&self, waiting: usize) -> Duration {
-        let call_ms = self.busy.call_ms.load(Ordering::Relaxed);
-        let rounds = (waiting as u64).div_ceil(2 * u64::from(self.slots));
-        Duration::from_millis(call_ms * rounds).clamp(Duration::from_secs(1), Duration::from_mins(1))
     }
 }

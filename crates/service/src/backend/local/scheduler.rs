@@ -2,14 +2,14 @@
 //! one prompt (continuous batching), so that all calls progress together and a cancelled one is gone after one step.
 
 use std::{
+    collections::VecDeque,
     num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     thread,
-    time::Instant,
 };
 
 use llama_cpp_2::{
@@ -18,11 +18,11 @@ use llama_cpp_2::{
     llama_batch::LlamaBatch,
     model::LlamaModel,
 };
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::{
     LoadError,
-    queue::Waiting,
-    slot::{Progress, Slot},
+    slot::{Job, Jobs, Progress, Slot},
 };
 
 /// Tokens of prompts read in one step. More read faster, and make a cancellation and every other call wait longer.
@@ -38,19 +38,17 @@ pub(super) struct Setup {
     pub(super) batch_threads: u32,
     pub(super) slots: u32,
     pub(super) cache_tokens: u32,
-    pub(super) waiting: Waiting,
+    pub(super) jobs: Jobs,
     pub(super) busy: Arc<Busy>,
 }
 
-/// What the scheduler is doing, for health, `Retry-After` and tests.
+/// What the scheduler is doing, for tests.
 #[derive(Default)]
 pub(super) struct Busy {
     pub(super) slots: AtomicUsize,
-    /// How long a call takes, as a moving average.
-    pub(super) call_ms: AtomicU64,
 }
 
-/// Starts the thread. It ends when the queue is closed.
+/// Starts the thread. It ends when the channel that jobs come by is closed.
 pub(super) fn spawn(setup: Setup) -> Result<thread::JoinHandle<()>, LoadError> {
     let (ready, started) = mpsc::channel();
     let run = move || {
@@ -91,10 +89,12 @@ struct Scheduler<'a> {
     context: LlamaContext<'a>,
     model: &'a LlamaModel,
     /// A slot's place is its sequence in the cache.
-    slots: Vec<Option<(Slot, Instant)>>,
+    slots: Vec<Option<Slot>>,
     batch: LlamaBatch<'a>,
     cache_tokens: usize,
-    waiting: Waiting,
+    jobs: Jobs,
+    /// Jobs that have come and wait for room in the cache, in their order.
+    waiting: VecDeque<Job>,
     busy: Arc<Busy>,
 }
 
@@ -107,19 +107,17 @@ impl<'a> Scheduler<'a> {
             slots: std::iter::repeat_with(|| None).take(slots).collect(),
             batch: LlamaBatch::new(slots + PROMPT_CHUNK_TOKENS, 1),
             cache_tokens: setup.cache_tokens as usize,
-            waiting: setup.waiting,
+            jobs: setup.jobs,
+            waiting: VecDeque::new(),
             busy: setup.busy,
         }
     }
 
     fn run(mut self) {
-        while !self.waiting.is_closed() {
+        while self.take_in() {
             self.drop_abandoned();
             self.admit();
-            if self.slots.iter().all(Option::is_none) {
-                if !self.waiting.wait() {
-                    return;
-                }
+            if self.is_idle() {
                 continue;
             }
             if let Err(problem) = self.step() {
@@ -129,22 +127,42 @@ impl<'a> Scheduler<'a> {
         }
     }
 
+    /// Takes in the jobs that have come, and waits for one where there is nothing else to do; false when none will come any more.
+    fn take_in(&mut self) -> bool {
+        if self.is_idle() {
+            self.waiting.extend(self.jobs.blocking_recv());
+        }
+        loop {
+            match self.jobs.try_recv() {
+                Ok(job) => self.waiting.push_back(job),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.slots.iter().all(Option::is_none)
+    }
+
+    /// Gives jobs their slots, first come, first served. Nothing overtakes the first: a large call is not starved by small ones.
     fn admit(&mut self) {
         for place in 0..self.slots.len() {
             if self.slots[place].is_some() {
                 continue;
             }
-            let taken: usize = self.slots.iter().flatten().map(|(slot, _)| slot.cache_tokens()).sum();
+            let taken: usize = self.slots.iter().flatten().map(Slot::cache_tokens).sum();
             let free = self.cache_tokens - taken;
-            let Some(job) = self.waiting.pop_if(|job| job.cache_tokens() <= free) else { break };
-            self.slots[place] = Some((Slot::begin(job, self.model), Instant::now()));
+            let Some(job) = self.waiting.pop_front_if(|job| job.cache_tokens() <= free) else { break };
+            self.slots[place] = Some(Slot::begin(job, self.model));
         }
         self.count();
     }
 
     fn drop_abandoned(&mut self) {
+        self.waiting.retain(|job| !job.is_abandoned());
         for place in 0..self.slots.len() {
-            if self.slots[place].as_ref().is_some_and(|(slot, _)| slot.is_abandoned()) {
+            if self.slots[place].as_ref().is_some_and(Slot::is_abandoned) {
                 self.vacate(place);
             }
         }
@@ -155,10 +173,9 @@ impl<'a> Scheduler<'a> {
         let picks = self.fill()?;
         self.context.decode(&mut self.batch).map_err(|error| error.to_string())?;
         for (place, index) in picks {
-            let (slot, _) = self.slots[place].as_mut().expect("filled from this slot");
+            let slot = self.slots[place].as_mut().expect("filled from this slot");
             let context = &self.context;
             if slot.pick(self.model, |sampler| sampler.sample(context, index)) == Progress::Ended {
-                self.note_duration(place);
                 self.vacate(place);
             }
         }
@@ -171,7 +188,7 @@ impl<'a> Scheduler<'a> {
         let mut picks = Vec::with_capacity(self.slots.len());
         let mut prompt_tokens = PROMPT_CHUNK_TOKENS;
         for (place, slot) in self.slots.iter_mut().enumerate() {
-            let Some((slot, _)) = slot else { continue };
+            let Some(slot) = slot else { continue };
             let sequence = [i32::try_from(place).expect("few slots")];
             let mut add = |token, position: usize, logits| {
                 let position = i32::try_from(position).expect("within the context");
@@ -206,7 +223,7 @@ impl<'a> Scheduler<'a> {
     }
 
     fn fail_all(&mut self, problem: &str) {
-        for (slot, _) in self.slots.iter_mut().filter_map(Option::take) {
+        for slot in self.slots.iter_mut().filter_map(Option::take) {
             slot.fail(problem.to_owned());
         }
         self.context.clear_kv_cache();
@@ -215,13 +232,5 @@ impl<'a> Scheduler<'a> {
 
     fn count(&self) {
         self.busy.slots.store(self.slots.iter().flatten().count(), Ordering::Relaxed);
-    }
-
-    fn note_duration(&self, place: usize) {
-        let Some((_, begun)) = &self.slots[place] else { return };
-        let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let before = self.busy.call_ms.load(Ordering::Relaxed);
-        let average = if before == 0 { took } else { (before * 7 + took) / 8 };
-        self.busy.call_ms.store(average, Ordering::Relaxed);
     }
 }

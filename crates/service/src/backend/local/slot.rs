@@ -1,8 +1,8 @@
-//! One call on the embedded model: waiting as a [`Job`], working in a [`Slot`].
+//! One call on the embedded model: a [`Job`] until there is room for it in the cache, then in a [`Slot`].
 
 use claude_code_api_wire::StopReason;
 use llama_cpp_2::{model::LlamaModel, sampling::LlamaSampler, token::LlamaToken};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::{answer::Word, request::Sampling, text::Text};
 use crate::{
@@ -13,7 +13,12 @@ use crate::{
 /// Where the words of a call go. Unbounded, yet bounded: a call has at most as many words as its context has tokens.
 pub(super) type WordSender = UnboundedSender<Result<Word, Failure>>;
 
-/// A call that waits.
+/// Where calls go. Unbounded, yet bounded: a call has its turn before it comes here, and one that nobody waits for any more is
+/// dropped within a step.
+pub(super) type JobSender = UnboundedSender<Job>;
+pub(super) type Jobs = UnboundedReceiver<Job>;
+
+/// A call as the model is given it.
 pub(super) struct Job {
     pub(super) model_id: String,
     pub(super) prompt: Vec<LlamaToken>,
