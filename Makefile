@@ -1,6 +1,6 @@
-.PHONY: help demo test check crash faults fuzz sdk bench-batch bench-client bench-ledger bench-local fmt
+.PHONY: help demo test check crash faults fuzz sdk bench-batch bench-client bench-fairness bench-ledger bench-local fmt
 help: ## What there is to make
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
 demo: ## From a fresh checkout to an answer: install what is missing, build, start, call
 	@scripts/demo.sh
 test: ## Everything that proves the project, from nothing
@@ -22,6 +22,8 @@ bench-batch: ## Items a second of batches, stored and waited for, and the memory
 	@cargo build --release --locked && cargo run --release --locked -p claude-code-api-testkit --bin bench-batch
 bench-client: ## What a call, a token and a client take in Python: ours, the official SDKs and httpx side by side
 	@scripts/bench-client.sh
+bench-fairness: ## How long a call takes beside a batch of another project, and alone
+	@cargo run --release --locked -p claude-code-api-testkit --bin bench-fairness
 bench-ledger: ## Calls a second that the ledger reserves and settles, and how long each takes
 	@cargo bench --locked -p claude-code-api-service --no-default-features --bench ledger
 bench-local: ## Tokens per second of the embedded model at 1, 4 and 16 streams

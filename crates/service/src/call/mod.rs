@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_panics_is_charged_and_not_held() {
+    async fn a_call_that_panics_is_charged_and_not_held_and_its_turn_is_given_back() {
         let folder = tempfile::tempdir().expect("a folder");
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a ledger"));
         let config = Config::from_settings(&Settings::default()).expect("in range");
@@ -212,5 +212,7 @@ mod tests {
         let used = store.usage(project, claude_code_api_wire::Period::Day).await.expect("usage");
         assert_eq!(used.held, Amount::ZERO);
         assert!(used.spent.tokens > 10, "{used:?}");
+        let health = app.health().services["panicking"].clone();
+        assert_eq!(health.detail.as_deref(), Some("0 calls running, 0 waiting"));
     }
 }

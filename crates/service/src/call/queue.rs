@@ -159,3 +159,218 @@ impl<W> Share<W> {
         Self { running: 0, served_at: 0, waiting: [VecDeque::new(), VecDeque::new()] }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::{
+        Priority::{Batch, Interactive},
+        *,
+    };
+
+    /// Calls of a queue, by the numbers that a test gives them.
+    struct Calls {
+        queue: Queue<u32>,
+        places: BTreeMap<u32, Place>,
+        /// In the order in which they had their turns.
+        had_turns: Vec<u32>,
+        sent_away: Vec<u32>,
+    }
+
+    fn project(name: &str) -> ProjectId {
+        ProjectId::parse(name).expect("a name")
+    }
+
+    impl Calls {
+        fn at(calls_max: usize, waiting_max: usize) -> Self {
+            let queue = Queue::new(Capacity { calls_max, waiting_max });
+            Self { queue, places: BTreeMap::new(), had_turns: Vec::new(), sent_away: Vec::new() }
+        }
+
+        fn come(&mut self, name: &str, priority: Priority, numbers: impl IntoIterator<Item = u32>) {
+            for number in numbers {
+                match self.queue.join(&project(name), priority, number) {
+                    Ok((place, sent_away)) => {
+                        self.places.insert(number, place);
+                        self.sent_away.extend(sent_away);
+                    }
+                    Err(Full) => self.sent_away.push(number),
+                }
+                self.give();
+            }
+        }
+
+        fn go(&mut self, number: u32) {
+            let place = self.places.remove(&number).expect("it came, and has not gone");
+            self.queue.leave(&place);
+            self.give();
+        }
+
+        /// The call that has had its turn for the longest time gives it back, as often as that.
+        fn end(&mut self, times: usize) {
+            for _ in 0..times {
+                let first = self.had_turns.iter().find(|number| self.places.contains_key(number));
+                self.go(*first.expect("a call runs"));
+            }
+        }
+
+        fn give(&mut self) {
+            self.had_turns.extend(std::iter::from_fn(|| self.queue.next()));
+        }
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_comes_before_batches_and_finds_a_turn_that_they_left() {
+        let mut calls = Calls::at(4, 100);
+        calls.come("batch", Batch, 0..10);
+        assert_eq!(calls.had_turns, [0, 1, 2], "the last turn is left");
+        calls.come("other", Interactive, 20..23);
+        assert_eq!(calls.had_turns, [0, 1, 2, 20]);
+        calls.end(3);
+        assert_eq!(calls.had_turns, [0, 1, 2, 20, 21, 22, 3], "the third found no interactive call any more");
+    }
+
+    #[test]
+    fn a_batch_has_the_only_turn_where_there_is_one() {
+        let mut calls = Calls::at(1, 100);
+        calls.come("batch", Batch, 0..2);
+        calls.end(1);
+        assert_eq!(calls.had_turns, [0, 1]);
+    }
+
+    #[test]
+    fn a_batch_has_one_turn_in_sixteen_while_others_wait() {
+        let mut calls = Calls::at(8, 1_000);
+        calls.come("chat", Interactive, 0..200);
+        calls.come("batch", Batch, 1_000..1_100);
+        calls.end(160);
+        let of_batch: Vec<usize> =
+            calls.had_turns.iter().enumerate().filter(|(_, number)| **number >= 1_000).map(|(at, _)| at).collect();
+        assert_eq!(of_batch.len(), 10, "{of_batch:?}");
+        assert!(of_batch.windows(2).all(|pair| pair[1] - pair[0] == 16), "{of_batch:?}");
+    }
+
+    #[test]
+    fn projects_alternate_at_a_single_turn_however_many_calls_each_has() {
+        let mut calls = Calls::at(1, 100);
+        calls.come("a", Interactive, 0..50);
+        calls.come("b", Interactive, 100..103);
+        calls.come("c", Interactive, 200..203);
+        calls.end(8);
+        assert_eq!(calls.had_turns, [0, 100, 200, 1, 101, 201, 2, 102, 202]);
+    }
+
+    #[test]
+    fn a_project_that_sends_one_call_after_the_other_keeps_nobody_out() {
+        let mut calls = Calls::at(1, 100);
+        calls.come("a", Interactive, 0..50);
+        // Each comes back as soon as it has had its turn.
+        for round in 0..6 {
+            calls.come("b", Interactive, [100 + round]);
+            calls.come("c", Interactive, [200 + round]);
+            calls.end(3);
+        }
+        let of_a = calls.had_turns.iter().filter(|number| **number < 100).count();
+        assert!((6..=7).contains(&of_a), "{:?}", calls.had_turns);
+    }
+
+    #[test]
+    fn a_project_whose_calls_take_long_has_no_more_turns_than_the_others() {
+        let mut calls = Calls::at(8, 100);
+        calls.come("long", Interactive, 0..50);
+        calls.come("short", Interactive, 100..150);
+        // Of the eight that run at first, four end; from then on only the short ones do.
+        calls.end(4);
+        assert_eq!(calls.had_turns[8..], [100, 101, 102, 103]);
+        for number in 100..120 {
+            calls.go(number);
+        }
+        let long = calls.places.keys().filter(|number| **number < 100 && calls.had_turns.contains(number)).count();
+        assert_eq!(long, 4, "{:?}", calls.had_turns);
+    }
+
+    #[test]
+    fn whoever_goes_while_it_waits_leaves_its_place() {
+        let mut calls = Calls::at(1, 2);
+        calls.come("a", Interactive, 0..3);
+        calls.go(1);
+        calls.come("a", Interactive, [3]);
+        assert!(calls.sent_away.is_empty(), "there was room for it");
+        calls.end(2);
+        assert_eq!(calls.had_turns, [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_project_alone_may_fill_the_queue_and_makes_room_for_the_others() {
+        let mut calls = Calls::at(1, 4);
+        calls.come("a", Interactive, 0..7);
+        assert_eq!(calls.sent_away, [5, 6], "one runs, and four wait");
+        calls.come("b", Interactive, 100..103);
+        assert_eq!(calls.sent_away, [5, 6, 4, 3, 102], "each has half");
+        calls.come("batch", Batch, 200..206);
+        assert_eq!(calls.sent_away[5..], [204, 205], "batches stand in a queue of their own");
+        calls.go(3);
+        assert_eq!((calls.queue.running(), calls.queue.waiting()), (1, 8), "who was sent away leaves nothing");
+    }
+
+    /// What may happen.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Come { project: usize, priority: Priority },
+        Go { which: prop::sample::Index },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let priority = prop_oneof![Just(Interactive), Just(Batch)];
+        prop_oneof![
+            3 => (0..3_usize, priority).prop_map(|(project, priority)| Step::Come { project, priority }),
+            2 => any::<prop::sample::Index>().prop_map(|which| Step::Go { which }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_turn_is_lost_or_given_twice(
+            calls_max in 1..5_usize,
+            waiting_max in 1..5_usize,
+            steps in vec(step(), 0..200),
+        ) {
+            let mut calls = Calls::at(calls_max, waiting_max);
+            for (number, step) in (0..).zip(steps) {
+                match step {
+                    Step::Come { project, priority } => calls.come(["a", "b", "c"][project], priority, [number]),
+                    Step::Go { .. } if calls.places.is_empty() => {}
+                    Step::Go { which } => {
+                        let numbers: Vec<u32> = calls.places.keys().copied().collect();
+                        calls.go(*which.get(&numbers));
+                    }
+                }
+                check(&calls, calls_max, waiting_max)?;
+            }
+            while let Some(number) = calls.places.keys().next().copied() {
+                calls.go(number);
+            }
+            prop_assert_eq!((calls.queue.running(), calls.queue.waiting()), (0, 0));
+            prop_assert!(calls.queue.projects.is_empty());
+        }
+    }
+
+    fn check(calls: &Calls, calls_max: usize, waiting_max: usize) -> Result<(), TestCaseError> {
+        let queue = &calls.queue;
+        let here = |numbers: &[u32]| numbers.iter().filter(|number| calls.places.contains_key(number)).count();
+        let running = here(&calls.had_turns);
+        prop_assert_eq!(queue.running(), running);
+        prop_assert_eq!(queue.running.iter().sum::<usize>(), running);
+        prop_assert_eq!(queue.waiting(), calls.places.len() - running - here(&calls.sent_away));
+        prop_assert!(queue.waiting.iter().all(|waiting| *waiting <= waiting_max));
+        let batch_max = (calls_max - 1).max(1);
+        prop_assert!(running <= calls_max && queue.running[1] <= batch_max);
+        prop_assert!(queue.waiting[0] == 0 || running == calls_max, "an interactive call waits for nothing");
+        prop_assert!(
+            queue.waiting[1] == 0 || running == calls_max || queue.running[1] == batch_max,
+            "so does a batch's"
+        );
+        Ok(())
+    }
+}

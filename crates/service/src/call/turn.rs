@@ -29,8 +29,7 @@ struct Waiting {
 impl Turns {
     /// The turns at these backends.
     pub fn of(backends: &[Arc<dyn Backend>]) -> Self {
-        let waiting = |capacity| Waiting { queue: Queue::new(capacity), capacity, took: Duration::ZERO };
-        Self(backends.iter().map(|backend| (backend.name(), Mutex::new(waiting(backend.capacity())))).collect())
+        Self(backends.iter().map(|backend| (backend.name(), Waiting::at(backend.capacity()))).collect())
     }
 
     /// How a backend is, and how many calls are there.
@@ -70,6 +69,10 @@ fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 }
 
 impl Waiting {
+    fn at(capacity: Capacity) -> Mutex<Self> {
+        Mutex::new(Self { queue: Queue::new(capacity), capacity, took: Duration::ZERO })
+    }
+
     fn join(
         &mut self,
         project: &ProjectId,
@@ -118,5 +121,95 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let took = self.begun_at.map(|begun_at| begun_at.elapsed());
         locked(self.waiting).leave(&self.place, took);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, future::join_all};
+
+    use super::*;
+
+    fn turns(calls_max: usize, waiting_max: usize) -> Turns {
+        Turns(BTreeMap::from([("b", Waiting::at(Capacity { calls_max, waiting_max }))]))
+    }
+
+    async fn take(turns: &Turns) -> Result<Turn<'_>, Failure> {
+        turns.take("b", &ProjectId::default_project(), Priority::Interactive).await
+    }
+
+    fn counts(turns: &Turns) -> (usize, usize) {
+        let waiting = locked(&turns.0["b"]);
+        (waiting.queue.running(), waiting.queue.waiting())
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_waiting_leaves_at_once_and_the_next_has_the_turn() {
+        let turns = turns(1, 10);
+        let first = take(&turns).await;
+        let (mut second, mut third) = (Box::pin(take(&turns)), Box::pin(take(&turns)));
+        assert!(second.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
+        assert_eq!(counts(&turns), (1, 2));
+        drop(second);
+        assert_eq!(counts(&turns), (1, 1));
+        drop(first);
+        let third = third.now_or_never().expect("it is its turn");
+        assert_eq!(counts(&turns), (1, 0));
+        drop(third);
+        assert_eq!(counts(&turns), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_was_given_to_one_who_has_just_gone_is_not_lost() {
+        let turns = turns(1, 10);
+        let first = take(&turns).await;
+        let (mut second, mut third) = (Box::pin(take(&turns)), Box::pin(take(&turns)));
+        assert!(second.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
+        drop(first);
+        // It has been told, and does not look any more.
+        drop(second);
+        assert!(third.now_or_never().is_some(), "the turn went on to the next");
+        assert_eq!(counts(&turns), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_finds_the_queue_full_is_told_when_to_come_back() {
+        let turns = turns(1, 1);
+        let first = take(&turns).await;
+        let mut waiting = Box::pin(take(&turns));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let refused = take(&turns).await.err().expect("nobody more may wait");
+        assert_eq!(refused, overloaded(&turns.0["b"]));
+        assert_eq!(counts(&turns), (1, 1));
+        drop((first, waiting));
+    }
+
+    #[test]
+    fn when_to_come_back_is_by_how_long_turns_took_lately() {
+        let turns = turns(4, 64);
+        for (took_s, retry_after_s) in [(0, 1), (2, 16), (10, 24), (1_000, 60)] {
+            let mut waiting = locked(&turns.0["b"]);
+            let (teller, _told) = oneshot::channel();
+            let place = waiting.join(&ProjectId::default_project(), Priority::Interactive, teller).expect("room");
+            waiting.leave(&place, Some(Duration::from_secs(took_s)));
+            assert_eq!(waiting.retry_after(), Duration::from_secs(retry_after_s), "after a turn of {took_s} s");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_turn_is_lost_in_a_crowd_that_comes_and_goes() {
+        let turns = turns(3, 1_000);
+        let calls = (0..500_u64).map(async |number| {
+            let patience = Duration::from_micros(number % 7 * 300);
+            let Ok(turn) = tokio::time::timeout(patience, take(&turns)).await else { return false };
+            assert!(counts(&turns).0 <= 3);
+            tokio::time::sleep(Duration::from_micros(number % 5 * 100)).await;
+            drop(turn);
+            true
+        });
+        let had_turns = join_all(calls).await.into_iter().filter(|had_turn| *had_turn).count();
+        println!("{had_turns} of 500 had a turn");
+        assert!(had_turns > 0);
+        assert_eq!(counts(&turns), (0, 0));
     }
 }
