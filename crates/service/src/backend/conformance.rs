@@ -7,7 +7,7 @@ use std::sync::Arc;
 use claude_code_api_wire::{Fields, Message, Role, StopReason, anthropic::Collector};
 use futures_util::StreamExt;
 
-use super::{Asked, Backend, Event, Prompt, Said};
+use super::{Asked, Backend, Capacity, Event, Prompt, Said};
 use crate::model::ModelChoice;
 
 /// Every check.
@@ -20,6 +20,7 @@ pub async fn passes(backend: &dyn Backend) {
     an_answer_stops_at_max_tokens(backend).await;
     a_call_may_be_dropped_at_any_event(backend).await;
     an_unknown_model_is_not_offered(backend);
+    a_call_has_room(backend);
 }
 
 fn prompt(max_tokens: u32) -> Prompt {
@@ -78,6 +79,11 @@ async fn a_call_may_be_dropped_at_any_event(backend: &dyn Backend) {
         let seen = answering.events.take(events_seen).count().await;
         assert_eq!(seen, events_seen);
     }
+}
+
+fn a_call_has_room(backend: &dyn Backend) {
+    let Capacity { calls_max, waiting_max } = backend.capacity();
+    assert!(calls_max > 0 && waiting_max > 0);
 }
 
 fn an_unknown_model_is_not_offered(backend: &dyn Backend) {
