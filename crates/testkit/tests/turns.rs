@@ -186,8 +186,11 @@ async fn a_full_queue_says_when_to_come_back_and_is_not_one_project_s() {
     let mut running = caller.stream(endless()).await;
     running.first_delta().await;
     let refused = AtomicUsize::new(0);
+    let mut request = short("many");
+    // Which has a second best, at the same backend.
+    request["model"] = json!("auto");
     let many = join_all((0..6).map(async |_| {
-        let answer = caller.complete(short("many")).await;
+        let answer = caller.complete(request.clone()).await;
         refused.fetch_add(usize::from(answer.status == 503), Ordering::SeqCst);
         answer
     }));

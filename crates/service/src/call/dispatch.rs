@@ -81,14 +81,13 @@ async fn under_one_hold<'a>(
         let route = || routed.explained(next.index, covered[0].index);
         let attempted = || Attempted::new(target, request, max_tokens, route());
         seen.wait_for(attempted());
-        let answered = async {
-            let turn = app.turns().take(target.backend.name(), &reservation.project, request.priority).await?;
-            Ok((again_and_again(app, target, request, attempted, seen).await?, turn))
-        };
-        let failure = match answered.await {
-            Ok(opened) => return Ok(opened),
+        // A full queue is no reason for a lesser model.
+        let turn = app.turns().take(target.backend.name(), &reservation.project, request.priority).await?;
+        let failure = match again_and_again(app, target, request, attempted, seen).await {
+            Ok(opened) => return Ok((opened, turn)),
             Err(failure) => failure,
         };
+        drop(turn);
         if left.peek().is_none() || !another_may_answer(&failure) {
             return Err(failure);
         }
