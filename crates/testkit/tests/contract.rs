@@ -6,8 +6,12 @@ use claude_code_api_wire::{ErrorCode, ErrorEnvelope, Health, HealthStatus, Servi
 use http::Method;
 use serde_json::{Value, json};
 
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 19] = [
     "/v1/batch",
+    "/v1/batches",
+    "/v1/batches/{id}",
+    "/v1/batches/{id}/cancel",
+    "/v1/batches/{id}/results",
     "/v1/complete",
     "/v1/messages",
     "/v1/messages/count_tokens",

@@ -33,6 +33,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long an item waits for room.
 const PATIENCE: Duration = Duration::from_hours(24);
 
+/// How often an item is tried whose failures may pass, and the pause before that, which doubles each time.
+const ATTEMPTS_MAX: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// How a prompt becomes a request, and its end a result: as at the door that took the batch.
 #[derive(Clone, Copy)]
 pub(crate) struct Dialect {
@@ -253,7 +257,18 @@ async fn call(app: &Arc<App>, dialect: Dialect, batch: BatchId, terms: &Terms, i
     let scope = item_scope(project, batch, item.place);
     request.claim = Some(call::claim_in(scope, &request, app.limits().batch_ttl.max(PATIENCE)));
     let caller = Caller { project: project.clone(), makes_project: *makes_project };
-    one(app, &caller, request, PATIENCE).await
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let end = one(app, &caller, request.clone(), PATIENCE).await;
+        if attempts == ATTEMPTS_MAX || !matches!(end, Err(CallFailure::Backend { retryable: true, .. })) {
+            return end;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE * (1 << attempts)) => {}
+            () = app.draining() => return Err(CallFailure::ShuttingDown),
+        }
+    }
 }
 
 /// Tells when it is dropped, so that an item whose task panics is given back.
