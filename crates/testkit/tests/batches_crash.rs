@@ -8,6 +8,7 @@ use std::{
 };
 
 use claude_code_api_service::{
+    id::BatchId,
     ledger::{Ended, Entry},
     price::{PriceTable, Terms},
     project::ProjectId,
@@ -198,4 +199,28 @@ async fn a_service_that_ends_in_order_leaves_the_rest_to_the_next_and_nothing_is
     let calls = results_are_whole(&program.caller(), &job, ITEMS).await;
     books_are_right(&open(&program.kill().await), &simulator, &calls, 0).await;
     assert_eq!(simulator.bill().len(), ITEMS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_in_order_does_not_wait_for_items_that_have_not_begun() {
+    let simulator = Simulator::start();
+    // Two at a time; and those take long enough that all of them would not end in time.
+    let flags = ["--log", "error", "--anthropic-concurrency-max", "2", "--drain-timeout", "20"];
+    let mut program = Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &[]).await;
+    let prompts = vec!["sim:{\"delay_ms\": 1000}"; 100];
+    let body = json!({"prompts": prompts, "model": "haiku", "max_tokens": 100, "max_concurrency": 50});
+    let taken: BatchJob = program.caller().post("/v1/batches", body.to_string()).await.json();
+    while state(&program.caller(), &taken.id).await.is_none_or(|job| job.completed == 0) {}
+    let begun = Instant::now();
+    program.terminate().await;
+    assert!(program.ended(Duration::from_secs(20)).await.success());
+    println!("ended after {:?}", begun.elapsed());
+    let before = simulator.bill().len();
+    let folder = program.kill().await;
+    let store = open(&folder);
+    let verified = store.verify().await.expect("verified");
+    assert_eq!((verified.reservations, verified.estimated, verified.entries), (0, 0, before as u64));
+    let job =
+        store.batch(BatchId::parse(&taken.id).expect("an id")).await.expect("the store works").expect("it is there");
+    assert_eq!((job.sums.completed, job.sums.failed), (before as u64, 0), "what ran has its results");
 }

@@ -41,30 +41,31 @@ pub fn outcomes(
 ) -> impl Stream<Item = Outcome> + Send {
     let calls = requests.enumerate().map(move |(index, request)| {
         let (app, caller) = (Arc::clone(&app), caller.clone());
-        let patience = request.timeout;
-        async move { Outcome { index, end: one(&app, &caller, request, patience).await } }
+        async move { Outcome { index, end: one(&app, &caller, request).await } }
     });
     stream::iter(calls).buffer_unordered(calls_max)
 }
 
-/// One call, and again where there was no room for it, for as long as `patience` lasts.
-async fn one(app: &Arc<App>, caller: &Caller, request: Request, patience: Duration) -> End {
-    let deadline = Instant::now() + patience;
+/// One call, and again where there was no room for it, within its deadline.
+async fn one(app: &Arc<App>, caller: &Caller, request: Request) -> End {
+    let deadline = Instant::now() + request.timeout;
     loop {
-        let timeout = request.timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let timeout = deadline.saturating_duration_since(Instant::now());
         let request = Request { timeout, priority: Priority::Batch, ..request.clone() };
         let mut updates: Updates = call::start(app, caller.clone(), request, Hearing::Whole);
         let failure = match updates.end().await {
             Ok(answer) => return Ok((answer, updates.text())),
             Err(failure) => failure,
         };
-        let Some(pause) = failure.room_in().map(|pause| pause.max(PAUSE_MIN)) else { return Err(failure) };
+        let Some(pause) = room_in(&failure) else { return Err(failure) };
         if Instant::now() + pause >= deadline {
             return Err(failure);
         }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = app.draining() => return Err(CallFailure::ShuttingDown),
-        }
+        tokio::time::sleep(pause).await;
     }
+}
+
+/// The pause before there may be room for what found none.
+fn room_in(failure: &CallFailure) -> Option<Duration> {
+    failure.room_in().map(|pause| pause.max(PAUSE_MIN))
 }

@@ -13,10 +13,10 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{End, one};
+use super::{End, room_in};
 use crate::{
     app::App,
-    call::{self, CallFailure, Caller, Request},
+    call::{self, CallFailure, Caller, Hearing, Priority, Request, Update},
     id::BatchId,
     job::{EndedItem, Item, OpenBatchJob, Terms, item_scope},
 };
@@ -256,19 +256,42 @@ async fn call(app: &Arc<App>, dialect: Dialect, batch: BatchId, terms: &Terms, i
     let mut request = (dialect.request)(request, item.prompt)?;
     let scope = item_scope(project, batch, item.place);
     request.claim = Some(call::claim_in(scope, &request, app.limits().batch_ttl.max(PATIENCE)));
+    request.priority = Priority::Batch;
     let caller = Caller { project: project.clone(), makes_project: *makes_project };
-    let mut attempts = 0;
+    let (give_up_at, mut broken) = (Instant::now() + PATIENCE, 0);
     loop {
-        attempts += 1;
-        let end = one(app, &caller, request.clone(), PATIENCE).await;
-        if attempts == ATTEMPTS_MAX || !matches!(end, Err(CallFailure::Backend { retryable: true, .. })) {
-            return end;
-        }
+        let failure = match begun(app, &caller, &request).await {
+            Ok(answered) => return Ok(answered),
+            Err(failure) => failure,
+        };
+        broken += u32::from(may_pass(&failure));
+        let pause =
+            if may_pass(&failure) && broken < ATTEMPTS_MAX { Some(PAUSE * (1 << broken)) } else { room_in(&failure) };
+        let Some(pause) = pause.filter(|pause| Instant::now() + *pause < give_up_at) else { return Err(failure) };
         tokio::select! {
-            () = tokio::time::sleep(PAUSE * (1 << attempts)) => {}
+            () = tokio::time::sleep(pause) => {}
             () = app.draining() => return Err(CallFailure::ShuttingDown),
         }
     }
+}
+
+fn may_pass(failure: &CallFailure) -> bool {
+    matches!(failure, CallFailure::Backend { retryable: true, .. })
+}
+
+/// One attempt. Shutdown does not wait for one that has not begun.
+async fn begun(app: &Arc<App>, caller: &Caller, request: &Request) -> End {
+    let mut updates = call::start(app, caller.clone(), request.clone(), Hearing::Whole);
+    let first = tokio::select! {
+        first = updates.next() => first,
+        () = app.draining() => return Err(CallFailure::ShuttingDown),
+    };
+    let answer = match first {
+        Update::Failed(failure) => return Err(failure),
+        Update::Finished(answer) => answer,
+        Update::Started(_) | Update::Event(_) => updates.end().await?,
+    };
+    Ok((answer, updates.text()))
 }
 
 /// Tells when it is dropped, so that an item whose task panics is given back.
