@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{End, room_in};
 use crate::{
     app::App,
-    call::{self, CallFailure, Caller, Hearing, Priority, Request, Update},
+    call::{self, CallFailure, Caller, Hearing, Priority, Request},
     id::BatchId,
     job::{EndedItem, Item, OpenBatchJob, Terms, item_scope},
 };
@@ -256,11 +256,11 @@ async fn call(app: &Arc<App>, dialect: Dialect, batch: BatchId, terms: &Terms, i
     let mut request = (dialect.request)(request, item.prompt)?;
     let scope = item_scope(project, batch, item.place);
     request.claim = Some(call::claim_in(scope, &request, app.limits().batch_ttl.max(PATIENCE)));
-    request.priority = Priority::Batch;
+    (request.priority, request.is_stored) = (Priority::Batch, true);
     let caller = Caller { project: project.clone(), makes_project: *makes_project };
     let (give_up_at, mut broken) = (Instant::now() + PATIENCE, 0);
     loop {
-        let failure = match begun(app, &caller, &request).await {
+        let failure = match attempt(app, &caller, &request).await {
             Ok(answered) => return Ok(answered),
             Err(failure) => failure,
         };
@@ -279,19 +279,9 @@ fn may_pass(failure: &CallFailure) -> bool {
     matches!(failure, CallFailure::Backend { retryable: true, .. })
 }
 
-/// One attempt. Shutdown does not wait for one that has not begun.
-async fn begun(app: &Arc<App>, caller: &Caller, request: &Request) -> End {
+async fn attempt(app: &Arc<App>, caller: &Caller, request: &Request) -> End {
     let mut updates = call::start(app, caller.clone(), request.clone(), Hearing::Whole);
-    let first = tokio::select! {
-        first = updates.next() => first,
-        () = app.draining() => return Err(CallFailure::ShuttingDown),
-    };
-    let answer = match first {
-        Update::Failed(failure) => return Err(failure),
-        Update::Finished(answer) => answer,
-        Update::Started(_) | Update::Event(_) => updates.end().await?,
-    };
-    Ok((answer, updates.text()))
+    Ok((updates.end().await?, updates.text()))
 }
 
 /// Tells when it is dropped, so that an item whose task panics is given back.

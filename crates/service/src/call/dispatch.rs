@@ -82,7 +82,7 @@ async fn under_one_hold<'a>(
         let attempted = || Attempted::new(target, request, max_tokens, route());
         seen.wait_for(attempted());
         // A full queue is no reason for a lesser model.
-        let turn = app.turns().take(target.backend.name(), &reservation.project, request.priority).await?;
+        let turn = turn(app, target.backend.name(), reservation, request).await?;
         let failure = match again_and_again(app, target, request, attempted, seen).await {
             Ok(opened) => return Ok((opened, turn)),
             Err(failure) => failure,
@@ -93,6 +93,22 @@ async fn under_one_hold<'a>(
         }
         tracing::warn!(backend = target.backend.name(), "did not answer; trying the next target");
     }
+}
+
+/// Waits for the call's turn.
+async fn turn<'a>(
+    app: &'a App,
+    backend: &'static str,
+    reservation: &Reservation<'_>,
+    request: &Request,
+) -> Result<Turn<'a>, Failure> {
+    let turn = tokio::select! {
+        turn = app.turns().take(backend, &reservation.project, request.priority) => turn?,
+        () = app.draining(), if request.is_stored => return Err(app.turns().overloaded(backend)),
+    };
+    // Calls that end at the same moment pass a turn on to each other: none of them is to be sent for that.
+    tokio::task::yield_now().await;
+    Ok(turn)
 }
 
 /// Asks one target, as often as that may help and costs nothing.

@@ -75,6 +75,8 @@ pub struct Request {
     pub claim: Option<Claim>,
     /// How soon it is wanted.
     pub priority: Priority,
+    /// Whether it is begun again when this process does not come to it: while it waits for its turn it does not hold up shutdown.
+    pub is_stored: bool,
 }
 
 impl Request {
@@ -202,6 +204,7 @@ mod tests {
             timeout: Duration::from_secs(5),
             claim: None,
             priority: Priority::Interactive,
+            is_stored: false,
         };
         let project = ProjectId::default_project();
         let mut updates =

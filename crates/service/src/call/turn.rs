@@ -42,6 +42,11 @@ impl Turns {
         ServiceHealth { detail: detail.or(Some(calls)), ..health }
     }
 
+    /// The failure of a call that has no turn at `backend` now.
+    pub(super) fn overloaded(&self, backend: &'static str) -> Failure {
+        overloaded(&self.0[backend])
+    }
+
     /// Waits for a turn at `backend`. Dropping what this returns, or the waiting, gives it to the next.
     pub(super) async fn take(
         &self,

@@ -89,6 +89,7 @@ fn asked(decoded: Decoded, headers: &HeaderMap) -> Result<Request, ApiError> {
         timeout,
         claim: None,
         priority: Priority::Interactive,
+        is_stored: false,
     })
 }
 

@@ -149,6 +149,7 @@ pub(super) fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
         timeout: spend::timeout(body.timeout)?,
         claim: None,
         priority: Priority::Interactive,
+        is_stored: false,
     })
 }
 

@@ -70,6 +70,7 @@ pub(super) async fn messages(
         timeout: spend::sdk_timeout(&headers, stream),
         claim: None,
         priority: Priority::Interactive,
+        is_stored: false,
     };
     let mut updates = spend::start(&app, caller, Door { name: "messages", key, stream }, request);
     if stream {
