@@ -9,7 +9,7 @@ use claude_code_api_service::{
     window::Moment,
 };
 use claude_code_api_testkit::{Caller, Ended, Program, TestServer, run, until};
-use claude_code_api_wire::{ErrorCode, KeyList, NewKey, Project, ProjectList};
+use claude_code_api_wire::{BatchJob, BatchJobList, ErrorCode, KeyList, NewKey, Project, ProjectList};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -60,6 +60,40 @@ async fn a_key_is_its_project_s_and_no_other_s() {
         let error = blue.get(path).await.error().error;
         assert_eq!(error.code, ErrorCode::Forbidden, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn a_stored_batch_is_its_project_s_and_no_other_s() {
+    let server = TestServer::start().await;
+    let admin = admin(&server).await;
+    let mut of = Vec::new();
+    for name in ["blue", "red"] {
+        assert_eq!(admin.put(&format!("/v1/projects/{name}"), json!({})).await.status, 200);
+        of.push(server.caller().with_key(new_key(&admin, json!({"project_id": name})).await.key));
+    }
+    let (blue, red) = (&of[0], &of[1]);
+    let batch = json!({"prompts": ["Hello"], "max_tokens": 2}).to_string();
+    let taken = blue.post("/v1/batches", batch.clone()).await;
+    assert_eq!(taken.status, 202);
+    let id = taken.json::<BatchJob>().id;
+    for path in [format!("/v1/batches/{id}"), format!("/v1/batches/{id}/results")] {
+        assert_eq!(red.get(&path).await.error().error.code, ErrorCode::NotFound, "{path}");
+        assert_eq!((blue.get(&path).await.status, admin.get(&path).await.status), (200, 200), "{path}");
+    }
+    assert_eq!(red.post(&format!("/v1/batches/{id}/cancel"), "{}").await.error().error.code, ErrorCode::NotFound);
+    assert_eq!(red.get("/v1/batches").await.json::<BatchJobList>(), BatchJobList::default());
+    assert_eq!(admin.get("/v1/batches?project_id=blue").await.json::<BatchJobList>().batches.len(), 1);
+    assert_eq!(red.get("/v1/batches?project_id=blue").await.error().error.code, ErrorCode::Forbidden);
+    let nobody = json!({"prompts": ["Hello"], "project_id": "nobody"}).to_string();
+    assert_eq!(admin.post("/v1/batches", nobody).await.error().error.code, ErrorCode::NotFound);
+    assert_eq!(server.caller().post("/v1/batches", batch).await.error().error.code, ErrorCode::Unauthenticated);
+    let begun = Instant::now();
+    while blue.get(&format!("/v1/batches/{id}")).await.json::<BatchJob>().completed == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it runs");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let usage: Value = blue.get("/v1/usage").await.json();
+    assert_eq!(usage["by_model"]["smollm2-135m-instruct"]["requests"], 1);
 }
 
 #[tokio::test]
