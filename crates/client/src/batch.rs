@@ -5,7 +5,7 @@ use std::time::Duration;
 use claude_code_api_wire::{BatchPrompt, BatchRequest, BatchResult, BatchStatus};
 use serde::Serialize;
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, options::LONGEST, request::finite};
 
 /// How long a batch may be silent. The service shows every 10 s that it lives.
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -128,7 +128,7 @@ impl Batch {
     /// let batch = Batch::new(["Hello", "Goodbye"]).timeout(Duration::from_mins(1));
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.body.timeout = Some(timeout.as_secs_f64());
+        self.body.timeout = Some(timeout.min(LONGEST).as_secs_f64());
         self
     }
 
@@ -140,7 +140,7 @@ impl Batch {
     /// let batch = Batch::new(["Hello", "Goodbye"]).silence_timeout(Duration::from_mins(5));
     /// ```
     pub fn silence_timeout(mut self, timeout: Duration) -> Self {
-        self.silence_timeout = timeout;
+        self.silence_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -158,12 +158,11 @@ impl Batch {
         self
     }
 
-    /// Zero seconds are no time-out.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.body.timeout.is_some_and(|seconds| seconds <= 0.0) || self.silence_timeout.is_zero() {
             return Err(Error::new(ErrorKind::Configuration, "timeout: takes more than 0 seconds"));
         }
-        Ok(())
+        finite("max_cost", self.body.max_cost)
     }
 }
 

@@ -87,7 +87,7 @@ impl Client {
     /// What the service refused, a connection that failed, or a time-out; see the head of this crate for what is tried again.
     pub async fn complete(&self, request: impl Into<Request>) -> Result<CompleteResponse, Error> {
         let mut request = request.into();
-        let timeout = self.timeout(&request)?;
+        let timeout = request.timeout.unwrap_or(self.0.options.timeout);
         let deadline = Instant::now() + timeout;
         let key = self.prepare(&mut request)?;
         let attempt = || {
@@ -118,7 +118,7 @@ impl Client {
     /// As [`Client::complete`]. Errors after the first text come from the stream.
     pub async fn stream(&self, request: impl Into<Request>) -> Result<TextStream, Error> {
         let mut request = request.into();
-        let timeout = self.timeout(&request)?;
+        let timeout = request.timeout.unwrap_or(self.0.options.timeout);
         let deadline = request.total_timeout.map(|total| Instant::now() + total);
         let key = self.prepare(&mut request)?;
         request.body.stream = true;
@@ -286,16 +286,9 @@ impl Client {
         }
     }
 
-    fn timeout(&self, request: &Request) -> Result<Duration, Error> {
-        let timeout = request.timeout.unwrap_or(self.0.options.timeout);
-        if timeout.is_zero() || request.total_timeout.is_some_and(|total| total.is_zero()) {
-            return Err(Error::new(ErrorKind::Configuration, "timeout: takes more than 0 seconds"));
-        }
-        Ok(timeout)
-    }
-
-    /// Fills in what the client knows, and gives the key of all attempts.
+    /// Checks it, fills in what the client knows, and gives the key of all attempts.
     fn prepare(&self, request: &mut Request) -> Result<HeaderValue, Error> {
+        request.check()?;
         self.fill_in(&mut request.body.project_id);
         idempotency_key(request.idempotency_key.take())
     }

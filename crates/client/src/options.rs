@@ -7,6 +7,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{Client, Error, ErrorKind, blocking};
 
+/// The longest that a call may run on the service. Whoever gives a longer time means "as long as it takes".
+pub(crate) const LONGEST: Duration = Duration::from_hours(24);
+
 /// Sets up a [`Client`]. What is not given comes from the environment (`CLAUDE_CODE_API_BASE_URL`, `CLAUDE_CODE_API_API_KEY`,
 /// `CLAUDE_CODE_API_PROJECT_ID`), and else is the default.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +87,7 @@ impl ClientBuilder {
     /// # Ok::<(), claude_code_api_client::Error>(())
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.timeout = Some(timeout.min(LONGEST));
         self
     }
 
@@ -122,7 +125,7 @@ impl ClientBuilder {
     /// # Ok::<(), claude_code_api_client::Error>(())
     /// ```
     pub fn max_retry_after(mut self, wait: Duration) -> Self {
-        self.max_retry_after = Some(wait);
+        self.max_retry_after = Some(wait.min(LONGEST));
         self
     }
 

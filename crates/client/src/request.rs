@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use claude_code_api_wire::{CompleteRequest, Message};
 
+use crate::{Error, ErrorKind, options::LONGEST};
+
 /// What to complete, and how. A text is a request for its completion.
 ///
 /// ```
@@ -176,7 +178,7 @@ impl Request {
     /// let request = Request::new("Hello").timeout(Duration::from_secs(10));
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.timeout = Some(timeout.min(LONGEST));
         self
     }
 
@@ -188,7 +190,26 @@ impl Request {
     /// let request = Request::new("Tell me a story").total_timeout(Duration::from_mins(2));
     /// ```
     pub fn total_timeout(mut self, timeout: Duration) -> Self {
-        self.total_timeout = Some(timeout);
+        self.total_timeout = Some(timeout.min(LONGEST));
         self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if [self.timeout, self.total_timeout].contains(&Some(Duration::ZERO)) {
+            return Err(Error::new(ErrorKind::Configuration, "timeout: takes more than 0 seconds"));
+        }
+        finite("max_cost", self.body.max_cost)?;
+        finite("temperature", self.body.temperature)?;
+        finite("top_p", self.body.top_p)
+    }
+}
+
+/// JSON would have `null` for what is not finite, and that is a limit which was not given.
+pub(crate) fn finite(name: &str, value: Option<f64>) -> Result<(), Error> {
+    match value {
+        Some(value) if !value.is_finite() => {
+            Err(Error::new(ErrorKind::Configuration, format!("{name}: takes a number; it was {value}")))
+        }
+        _ => Ok(()),
     }
 }

@@ -135,7 +135,7 @@ fn message((role, content): (String, String)) -> PyResult<Message> {
     Ok(Message { role, content })
 }
 
-/// The façade has refused what is not above 0; what is beyond all use means "as long as it takes".
+/// The façade has refused what is not above 0.
 fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(Duration::from_hours(10 * 365 * 24))
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
