@@ -1,16 +1,15 @@
 //! The results of a batch for `AsyncClaudeClient`.
 
-use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, pin::Pin, task::Poll};
 
 use claude_code_api_client::{BatchEvent, BatchStream, Client, Error};
 use futures_core::Stream;
 use pyo3::prelude::*;
-use tokio::sync::Mutex;
 
 use crate::{
-    asynchronous::{RUNTIME, Task, runtime, spawn},
-    home::Home,
+    asynchronous::Task,
     mailbox::{Mailbox, Outcome},
+    source::{Answer, Source},
 };
 
 /// The most results that are handed over at once: an event loop has other things to do.
@@ -18,10 +17,7 @@ const RESULTS_MAX: usize = 100;
 
 /// The core of `AsyncBatchStream`. The batch is sent when the first result is asked for.
 #[pyclass(frozen, module = "claude_code_api._native")]
-pub(crate) struct AsyncBatch {
-    state: Arc<Mutex<State>>,
-    home: Home,
-}
+pub(crate) struct AsyncBatch(Source<State>);
 
 enum State {
     /// Not sent yet.
@@ -34,14 +30,9 @@ enum State {
     Ended(Option<Box<Error>>),
 }
 
-impl State {
-    const ENDED: Self = Self::Ended(None);
-}
-
 impl AsyncBatch {
     pub(crate) fn new(client: Client, batch: claude_code_api_client::Batch) -> Self {
-        let state = State::Waiting { client, batch: Box::new(batch) };
-        Self { state: Arc::new(Mutex::new(state)), home: Home::here() }
+        Self(Source::new(State::Waiting { client, batch: Box::new(batch) }))
     }
 }
 
@@ -49,50 +40,39 @@ impl AsyncBatch {
 impl AsyncBatch {
     /// Asks for the next results, one at least; none are the end.
     fn next(&self, mailbox: &Mailbox, id: u64) -> PyResult<Task> {
-        self.home.check("batch")?;
-        let state = Arc::clone(&self.state);
-        spawn(mailbox, id, async move { Ok(Outcome::Results(next(&state).await?)) })
+        self.0.read(mailbox, id)
     }
 
     /// Cancels what is unfinished, and closes the connection.
     fn close(&self) -> PyResult<()> {
-        if !self.home.is_here() {
-            return Ok(());
-        }
-        let runtime = runtime()?;
-        if let Ok(mut state) = self.state.try_lock() {
-            // What waits for its next attempt is a request, and those end within a runtime.
-            let _entered = runtime.enter();
-            *state = State::ENDED;
-            return Ok(());
-        }
-        // A read that was cancelled still holds it, for the moment that the runtime takes to drop it.
-        let state = Arc::clone(&self.state);
-        runtime.spawn(async move { *state.lock().await = State::ENDED });
-        Ok(())
+        self.0.close()
     }
 }
 
-impl Drop for AsyncBatch {
-    fn drop(&mut self) {
-        if !self.home.is_here() {
-            std::mem::forget(Arc::clone(&self.state));
-        } else if let Some(runtime) = RUNTIME.get() {
-            let _entered = runtime.enter();
-            self.state = Arc::new(Mutex::new(State::ENDED));
-        }
+impl Answer for State {
+    const NAME: &'static str = "batch";
+
+    fn nothing() -> Outcome {
+        Outcome::Results(Vec::new())
+    }
+
+    async fn next(&mut self) -> Result<Outcome, Error> {
+        Ok(Outcome::Results(next(self).await?))
+    }
+
+    fn end(&mut self) {
+        *self = Self::Ended(None);
     }
 }
 
 /// All results that are there, one at least, so that a burst of them wakes the event loop once.
-async fn next(state: &Mutex<State>) -> Result<Vec<BatchEvent>, Error> {
-    let mut state = state.lock().await;
-    if matches!(*state, State::Waiting { .. })
-        && let State::Waiting { client, batch } = std::mem::replace(&mut *state, State::ENDED)
+async fn next(state: &mut State) -> Result<Vec<BatchEvent>, Error> {
+    if matches!(state, State::Waiting { .. })
+        && let State::Waiting { client, batch } = std::mem::replace(state, State::Ended(None))
     {
         *state = State::Running(Box::new(client.batch_stream(*batch).await?));
     }
-    let stream = match &mut *state {
+    let stream = match state {
         State::Running(stream) => stream,
         State::Ended(failed) => return failed.take().map_or(Ok(Vec::new()), |error| Err(*error)),
         State::Waiting { .. } => unreachable!("it was sent above"),

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use claude_code_api_client::{Client, Error, Request, TextStream, process::PerProcess};
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
-use tokio::{runtime::Runtime, sync::Mutex, task::AbortHandle};
+use tokio::{runtime::Runtime, task::AbortHandle};
 
 use crate::{
     async_batch::AsyncBatch,
     convert,
-    home::Home,
     log::MAILBOX,
     mailbox::{Mailbox, Outcome},
     options::{self, BatchCall, Call, Options},
+    source::{Answer, Source},
     sync,
 };
 
@@ -81,7 +81,7 @@ impl AsyncCore {
 
     fn stream(&self, call: Call) -> PyResult<AsyncStreamCore> {
         let state = Streaming::Waiting { client: self.client.clone(), request: Box::new(call.request()?) };
-        Ok(AsyncStreamCore { state: Arc::new(Mutex::new(state)), home: Home::here() })
+        Ok(AsyncStreamCore(Source::new(state)))
     }
 
     fn batch(&self, call: BatchCall) -> AsyncBatch {
@@ -118,49 +118,26 @@ type Known<'py> = (String, Option<String>, Option<String>, Option<Bound<'py, PyA
 
 /// The core of `AsyncStream`.
 #[pyclass(frozen, module = "claude_code_api._native")]
-pub(crate) struct AsyncStreamCore {
-    state: Arc<Mutex<Streaming>>,
-    home: Home,
-}
-
-impl Drop for AsyncStreamCore {
-    fn drop(&mut self) {
-        if !self.home.is_here() {
-            std::mem::forget(Arc::clone(&self.state));
-        }
-    }
-}
+pub(crate) struct AsyncStreamCore(Source<Streaming>);
 
 #[pymethods]
 impl AsyncStreamCore {
     /// Asks for the next text; None is the end.
     fn next(&self, mailbox: &Mailbox, id: u64) -> PyResult<Task> {
-        self.home.check("stream")?;
-        let state = Arc::clone(&self.state);
-        spawn(mailbox, id, async move { Ok(Outcome::Text(next(&state).await?)) })
+        self.0.read(mailbox, id)
     }
 
     /// Stops the generation and closes the connection.
     fn close(&self) -> PyResult<()> {
-        if !self.home.is_here() {
-            return Ok(());
-        }
-        if let Ok(mut state) = self.state.try_lock() {
-            end(&mut state);
-            return Ok(());
-        }
-        // A read that was cancelled still holds it, for the moment that the runtime takes to drop it.
-        let state = Arc::clone(&self.state);
-        runtime()?.spawn(async move { end(&mut *state.lock().await) });
-        Ok(())
+        self.0.close()
     }
 
     /// (text, id, model, response or None).
     fn outcome<'py>(&self, py: Python<'py>) -> PyResult<Known<'py>> {
-        // A read that was cancelled holds it for the moment that the runtime takes to drop it.
+        // A read that was cancelled, or closed, holds it for the moment that the runtime takes to drop it.
         let mut attempts = 0..20;
         let state = loop {
-            match self.state.try_lock() {
+            match self.0.look() {
                 Ok(state) => break state,
                 Err(_) if attempts.next().is_some() => py.detach(pause),
                 Err(_) => {
@@ -178,30 +155,37 @@ impl AsyncStreamCore {
     }
 }
 
-async fn next(state: &Mutex<Streaming>) -> Result<Option<String>, Error> {
-    let mut state = state.lock().await;
-    if let Streaming::Waiting { client, request } = &*state {
-        *state = match client.stream((**request).clone()).await {
-            Ok(stream) => Streaming::Running(Box::new(stream)),
-            Err(error) => {
-                *state = Streaming::Ended(Box::default());
-                return Err(error);
-            }
-        };
-    }
-    let Streaming::Running(stream) = &mut *state else { return Ok(None) };
-    let next = stream.next().await.transpose();
-    if !matches!(next, Ok(Some(_))) {
-        end(&mut state);
-    }
-    next
-}
+impl Answer for Streaming {
+    const NAME: &'static str = "stream";
 
-fn end(state: &mut Streaming) {
-    let outcome = match state {
-        Streaming::Waiting { .. } => sync::Outcome::default(),
-        Streaming::Running(stream) => sync::Outcome::of(stream),
-        Streaming::Ended(_) => return,
-    };
-    *state = Streaming::Ended(Box::new(outcome));
+    fn nothing() -> Outcome {
+        Outcome::Text(None)
+    }
+
+    async fn next(&mut self) -> Result<Outcome, Error> {
+        if let Self::Waiting { client, request } = self {
+            *self = match client.stream((**request).clone()).await {
+                Ok(stream) => Self::Running(Box::new(stream)),
+                Err(error) => {
+                    *self = Self::Ended(Box::default());
+                    return Err(error);
+                }
+            };
+        }
+        let Self::Running(stream) = self else { return Ok(Self::nothing()) };
+        let next = stream.next().await.transpose();
+        if !matches!(next, Ok(Some(_))) {
+            self.end();
+        }
+        Ok(Outcome::Text(next?))
+    }
+
+    fn end(&mut self) {
+        let outcome = match self {
+            Self::Waiting { .. } => sync::Outcome::default(),
+            Self::Running(stream) => sync::Outcome::of(stream),
+            Self::Ended(_) => return,
+        };
+        *self = Self::Ended(Box::new(outcome));
+    }
 }

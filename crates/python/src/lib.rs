@@ -13,6 +13,7 @@ mod home;
 mod log;
 mod mailbox;
 mod options;
+mod source;
 mod sync;
 
 #[pymodule]
@@ -30,9 +31,9 @@ mod _native {
     };
 
     #[pymodule_init]
-    #[expect(clippy::unnecessary_wraps, reason = "PyO3 wants a result")]
-    fn init(_: &Bound<'_, PyModule>) -> PyResult<()> {
-        // A second interpreter of the process finds the first one's.
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::home::only_interpreter(module.py())?;
+        // Where the module is imported anew, the first one's stays.
         let _ = tracing::subscriber::set_global_default(crate::log::ToPython);
         Ok(())
     }

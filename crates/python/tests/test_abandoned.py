@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from answers import START, delta
+from answers import SSE, START, delta, result
 from claude_code_api import AsyncClaudeClient, ClaudeClient
 from scripted import Scripted, hold, repeat, until
 
@@ -109,6 +109,35 @@ def test_an_async_stream_whose_reader_was_cancelled_keeps_its_text(server: Scrip
                 assert (stream.text, stream.id, stream.response) == ("he", "call_1", None)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "begin, answer",
+    [
+        (lambda client: client.stream("hi"), [START, delta("he"), hold]),
+        (lambda client: client.batch_as_completed(["a", "b"]), [SSE, result(0), hold]),
+    ],
+    ids=["stream", "batch"],
+)
+def test_closing_ends_what_another_task_reads(server: Scripted, begin, answer):
+    server.script(answer)
+
+    async def count(source):
+        return len([1 async for _ in source])
+
+    async def main():
+        async with AsyncClaudeClient(server.url) as client:
+            source = begin(client)
+            reader = asyncio.ensure_future(count(source))
+            await asyncio.get_running_loop().run_in_executor(None, server.await_requests, 1)
+            await asyncio.sleep(0.2)
+            await source.close()
+            assert await asyncio.wait_for(reader, 2) == 1
+            await asyncio.get_running_loop().run_in_executor(None, server.await_hangup)
+            return source
+
+    source = asyncio.run(main())
+    assert getattr(source, "text", "he") == "he"
 
 
 def test_a_stream_left_early_stops_the_generation_on_the_service(service):
