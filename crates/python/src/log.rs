@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use pyo3::prelude::*;
+use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -46,9 +46,18 @@ impl Line {
     pub(crate) fn write(&self, py: Python<'_>) {
         let logger = py.import("logging").and_then(|logging| logging.call_method1("getLogger", ("claude_code_api",)));
         let written = logger.and_then(|logger| logger.call_method1("log", (self.level, "%s", &self.text)));
-        if let Err(error) = written {
-            error.write_unraisable(py, None);
+        match written {
+            Err(error) if error.is_instance_of::<PyKeyboardInterrupt>(py) => again(py),
+            Err(error) => error.write_unraisable(py, None),
+            Ok(_) => {}
         }
+    }
+}
+
+/// Ctrl-C came while a handler of the program's wrote the line. It is for the call.
+fn again(py: Python<'_>) {
+    if let Err(error) = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main")) {
+        error.write_unraisable(py, None);
     }
 }
 

@@ -77,3 +77,22 @@ def test_lines_of_asyncio_come_on_the_threads_of_their_loops(server: Scripted):
         print(asyncio.run(AsyncClaudeClient(sys.argv[1]).complete("hi")).content)
     """
     assert run(program, server.url).lines == ["MainThread INFO claude_code_api", "hello"]
+
+
+def test_ctrl_c_while_a_line_is_written_comes_through(server: Scripted):
+    server.script(refusal("overloaded", retryable=True, retry_after=20.0))
+    program = """
+        import logging, os, signal, sys, time
+        from claude_code_api import ClaudeClient
+        class Slow(logging.Handler):
+            def emit(self, record):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.1)
+        logger = logging.getLogger("claude_code_api")
+        logger.addHandler(Slow())
+        logger.setLevel(logging.INFO)
+        try: ClaudeClient(sys.argv[1]).complete("hi")
+        except KeyboardInterrupt: print("interrupted")
+    """
+    ended = run(program, server.url)
+    assert (ended.out, ended.err) == ("interrupted\n", "")
