@@ -1,5 +1,6 @@
 """Types: the package and a user's program under mypy and pyright, strictly, and the hand-written stub against the native module."""
 
+import ast
 import shutil
 import sys
 import textwrap
@@ -117,6 +118,15 @@ def test_the_stub_is_what_the_native_module_has(tmp_path):
     (tmp_path / "allowed").write_text("claude_code_api\\._native\\.__all__\n", encoding="utf-8")
     report = mypy(tmp_path, "claude_code_api._native", "--allowlist", "allowed", checker="mypy.stubtest")
     assert "Success" in report
+
+
+def test_editors_show_of_a_stream_what_it_says_of_itself():
+    stub = ast.parse((PACKAGE / "_native.pyi").read_text(encoding="utf-8"))
+    (stream,) = (node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == "Stream")
+    members = [node for node in stream.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    assert len(members) == 9 and ast.get_docstring(stream) == claude_code_api.Stream.__doc__
+    for member in members:
+        assert ast.get_docstring(member) == getattr(claude_code_api.Stream, member.name).__doc__, member.name
 
 
 def test_the_package_says_that_it_is_typed():

@@ -7,6 +7,12 @@ from ._types import Response, Usage
 def log_from(level: int) -> None: ...
 @final
 class Stream(Iterator[str]):
+    """An answer as it comes: an iterator of text, and a context manager.
+
+    The call is sent when the first text is asked for. Leaving the loop, `close()`, the end of a `with` block and garbage
+    collection stop the generation.
+    """
+
     def __iter__(self) -> Stream: ...
     def __next__(self) -> str: ...
     def __enter__(self) -> Stream: ...
@@ -17,23 +23,32 @@ class Stream(Iterator[str]):
         traceback: Optional[TracebackType],
         /,
     ) -> None: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Stops the generation and closes the connection. What came until then can still be read."""
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """The text received until now."""
     @property
-    def id(self) -> Optional[str]: ...
+    def id(self) -> Optional[str]:
+        """Id of the call; None before its first text."""
     @property
-    def model(self) -> Optional[str]: ...
+    def model(self) -> Optional[str]:
+        """The model that answers; None before its first text."""
     @property
-    def usage(self) -> Optional[Usage]: ...
+    def usage(self) -> Optional[Usage]:
+        """Tokens of the whole call; None before its end, and when it was ended early."""
     @property
-    def cost(self) -> Optional[float]: ...
+    def cost(self) -> Optional[float]:
+        """Cost in USD, for printing; None before the end, and when the call was ended early."""
     @property
-    def cost_nanos(self) -> Optional[int]: ...
+    def cost_nanos(self) -> Optional[int]:
+        """Cost in nano-dollars, exact; None before the end, and when the call was ended early."""
     @property
-    def stop_reason(self) -> Optional[str]: ...
+    def stop_reason(self) -> Optional[str]:
+        """Why generation ended; None before the end, and when the call was ended early."""
     @property
-    def response(self) -> Optional[Response]: ...
+    def response(self) -> Optional[Response]:
+        """The whole response; None before the end, and when the call was ended early."""
 
 @final
 class Batch:
