@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claude_code_api_wire::{BatchPrompt, BatchRequest, BatchResult, BatchStatus};
+use claude_code_api_wire::{BatchJob, BatchPrompt, BatchRequest, BatchResult, BatchStatus};
 use serde::Serialize;
 
 use crate::{Error, ErrorKind, options::LONGEST, request::finite};
@@ -211,6 +211,20 @@ pub struct BatchTotals {
     pub total_cost_nanos: i64,
     /// What the answers took, in tokens.
     pub total_tokens: u64,
+}
+
+impl From<&BatchJob> for BatchTotals {
+    fn from(job: &BatchJob) -> Self {
+        let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        Self {
+            total: count(job.total),
+            completed: count(job.completed),
+            failed: count(job.failed),
+            total_cost: job.total_cost,
+            total_cost_nanos: job.total_cost_nanos,
+            total_tokens: job.total_tokens,
+        }
+    }
 }
 
 impl BatchTotals {

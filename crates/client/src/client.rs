@@ -7,11 +7,12 @@ use std::{
 };
 
 use claude_code_api_wire::{CompleteResponse, Health, Period, UsageReport};
-use reqwest::{Method, Url, header::HeaderValue};
+use reqwest::{Method, header::HeaderValue};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{
-    Batch, BatchResponse, BatchStream, ClientBuilder, Error, ErrorKind, Request, TextStream, error,
+    Batch, BatchResponse, BatchStream, Batches, ClientBuilder, Error, ErrorKind, Request, TextStream, error,
     options::Options,
     retry::{self, RetryBudget},
     transport::{self, Transport},
@@ -97,10 +98,7 @@ impl Client {
                 transport::json(self.post("v1/complete", key, &body).await?).await
             }
         };
-        match tokio::time::timeout_at(deadline.into(), self.attempts(Some(deadline), attempt)).await {
-            Ok(result) => result,
-            Err(_) => Err(self.timed_out(format!("no answer within {} s", timeout.as_secs_f64()))),
-        }
+        self.answer_within(timeout, self.attempts(Some(deadline), attempt)).await
     }
 
     /// The answer as it comes. Returns when its first text has come, so that a failure before that is an error here.
@@ -127,9 +125,7 @@ impl Client {
             let (body, key) = (&request.body, &key);
             async move {
                 let left = deadline.map_or(timeout, |at| at.saturating_duration_since(Instant::now()).min(timeout));
-                let sent = tokio::time::timeout(left, self.post("v1/complete", key, body)).await;
-                let response =
-                    sent.map_err(|_| self.timed_out(format!("no answer within {} s", left.as_secs_f64())))??;
+                let response = self.answer_within(left, self.post("v1/complete", key, body)).await?;
                 TextStream::open(response, timeout, deadline).await
             }
         };
@@ -189,19 +185,20 @@ impl Client {
     /// # Errors
     /// As [`Client::complete`].
     pub async fn usage(&self, project: Option<&str>, period: Period) -> Result<UsageReport, Error> {
-        let deadline = Instant::now() + self.0.options.timeout;
-        let mut query = Url::parse("usage:").expect("a URL");
-        query.query_pairs_mut().append_pair("period", period.as_str());
-        if let Some(project) = project.or(self.0.options.project_id.as_deref()) {
-            query.query_pairs_mut().append_pair("project_id", project);
-        }
-        let path = format!("v1/usage?{}", query.query().unwrap_or_default());
-        let attempt =
-            || async { transport::json(self.0.transport.send(&self.0.options, Method::GET, &path, None).await?).await };
-        match tokio::time::timeout_at(deadline.into(), self.attempts(Some(deadline), attempt)).await {
-            Ok(result) => result,
-            Err(_) => Err(self.timed_out(format!("no answer within {} s", self.0.options.timeout.as_secs_f64()))),
-        }
+        let query = [("period", Some(period.as_str())), ("project_id", self.or_own(project))];
+        self.get(&with_query("v1/usage", query)).await
+    }
+
+    /// The batches that the service stores.
+    ///
+    /// ```no_run
+    /// # async fn example(client: claude_code_api_client::Client) -> Result<(), claude_code_api_client::Error> {
+    /// let job = client.batches().create(["Write a haiku", "Count to 5"]).await?;
+    /// println!("{} goes on without this program", job.id);
+    /// # Ok(()) }
+    /// ```
+    pub fn batches(&self) -> Batches {
+        Batches(self.clone())
     }
 
     /// How the service is. One attempt.
@@ -216,12 +213,9 @@ impl Client {
     /// # Errors
     /// A connection that failed, or a time-out.
     pub async fn health(&self) -> Result<Health, Error> {
-        let asked =
-            async { transport::json(self.0.transport.send(&self.0.options, Method::GET, "health", None).await?).await };
-        match tokio::time::timeout(self.0.options.timeout, asked).await {
-            Ok(result) => result.map_err(|error: Error| error.after(1, None)),
-            Err(_) => Err(self.timed_out(format!("no answer within {} s", self.0.options.timeout.as_secs_f64()))),
-        }
+        let asked = async { transport::json(self.open("health").await?).await };
+        let once = async { asked.await.map_err(|error: Error| error.after(1, None)) };
+        self.answer_within(self.0.options.timeout, once).await
     }
 
     /// Closes the connections that are not in use. The client can still be used, and connects anew.
@@ -236,6 +230,27 @@ impl Client {
         self.0.transport.close();
     }
 
+    /// One attempt: the response to a GET, whose body is still to be read.
+    pub(crate) async fn open(&self, path: &str) -> Result<reqwest::Response, Error> {
+        self.0.transport.send(&self.0.options, Method::GET, path, None).await
+    }
+
+    /// What a GET is answered with, within the client's time-out.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.attempts_in_time(|| async { transport::json(self.open(path).await?).await }).await
+    }
+
+    /// What a POST is answered with, within the client's time-out and under one key for all attempts: the caller's, or a new one.
+    pub(crate) async fn post_in_time<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: Option<String>,
+        body: &impl serde::Serialize,
+    ) -> Result<T, Error> {
+        let key = &idempotency_key(key)?;
+        self.attempts_in_time(|| async move { transport::json(self.post(path, key, body).await?).await }).await
+    }
+
     pub(crate) async fn post(
         &self,
         path: &str,
@@ -244,6 +259,23 @@ impl Client {
     ) -> Result<reqwest::Response, Error> {
         let body = serde_json::to_vec(body).expect("wire types serialize");
         self.0.transport.send(&self.0.options, Method::POST, path, Some((key, body))).await
+    }
+
+    async fn attempts_in_time<T, A>(&self, attempt: impl Fn() -> A) -> Result<T, Error>
+    where
+        A: Future<Output = Result<T, Error>>,
+    {
+        let deadline = Instant::now() + self.0.options.timeout;
+        self.answer_within(self.0.options.timeout, self.attempts(Some(deadline), attempt)).await
+    }
+
+    async fn answer_within<T>(
+        &self,
+        timeout: Duration,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let answer = tokio::time::timeout(timeout, answer).await;
+        answer.unwrap_or_else(|_| Err(self.timed_out(format!("no answer within {} s", timeout.as_secs_f64()))))
     }
 
     /// Makes attempts until one succeeds or there is no point in another.
@@ -293,10 +325,19 @@ impl Client {
         idempotency_key(request.idempotency_key.take())
     }
 
-    fn fill_in(&self, project: &mut Option<String>) {
+    pub(crate) fn fill_in(&self, project: &mut Option<String>) {
         if project.is_none() {
             project.clone_from(&self.0.options.project_id);
         }
+    }
+
+    pub(crate) fn or_own<'a>(&'a self, project: Option<&'a str>) -> Option<&'a str> {
+        project.or(self.0.options.project_id.as_deref())
+    }
+
+    /// How long an answer may take that is given no time of its own.
+    pub(crate) fn default_timeout(&self) -> Duration {
+        self.0.options.timeout
     }
 
     pub(crate) fn timed_out(&self, message: String) -> Error {
@@ -320,6 +361,15 @@ fn idempotency_key(given: Option<String>) -> Result<HeaderValue, Error> {
     let key = given.unwrap_or_else(|| Uuid::new_v4().simple().to_string());
     HeaderValue::try_from(key)
         .map_err(|_| Error::new(ErrorKind::Configuration, "idempotency_key: takes visible ASCII characters"))
+}
+
+/// A path with the parameters that have a value.
+pub(crate) fn with_query<const N: usize>(path: &str, parameters: [(&str, Option<&str>); N]) -> String {
+    let mut query = url::form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
+    for (name, value) in parameters {
+        query.extend_pairs(value.map(|value| (name, value)));
+    }
+    query.finish()
 }
 
 /// Seconds that the service gets of what is `left`, to the millisecond.

@@ -18,6 +18,7 @@
 //! | the same as it comes | [`Client::stream`] | [`blocking::Client::stream`] | a text or a [`Request`] | [`TextStream`], [`blocking::Stream`] |
 //! | many answers | [`Client::batch`] | [`blocking::Client::batch`] | texts or a [`Batch`] | [`BatchResponse`] |
 //! | the same as they come | [`Client::batch_stream`] | [`blocking::Client::batch_stream`] | texts or a [`Batch`] | [`BatchStream`], [`blocking::BatchStream`] |
+//! | many answers, stored | [`Client::batches`] | [`blocking::Client::batches`] | texts or a [`Batch`] | [`BatchJob`], [`BatchResults`] |
 //! | what was used | [`Client::usage`] | [`blocking::Client::usage`] | a [`Period`] | [`UsageReport`] |
 //! | how the service is | [`Client::health`] | [`blocking::Client::health`] | | [`Health`] |
 //!
@@ -42,6 +43,8 @@
 //! - **A batch** has no total limit; it fails after 60 s in which not a byte came. A lost connection is another attempt, under the same
 //!   keys: the service tells again what it has finished, at no cost, and the caller hears of it once. Attempts are counted from the
 //!   last result that was new.
+//! - **A stored batch** ([`Batches`]) goes on on the service whatever becomes of its caller, and through restarts. Dropping what waits for
+//!   it cancels nothing.
 //! - **A retry budget** per client stops retry storms: when most calls fail, new ones are tried once.
 //!
 //! # What may change
@@ -50,10 +53,13 @@
 //! this version does not know are read as `Unknown`, where there is one. Streams are [`futures_core::Stream`], from its version 0.3.
 
 mod batch;
+mod batch_results;
 mod batch_stream;
+mod batches;
 pub mod blocking;
 mod client;
 mod error;
+mod lines;
 mod options;
 #[doc(hidden)] // For the Python package, which has the same trouble with forks.
 pub mod process;
@@ -63,12 +69,14 @@ mod stream;
 mod transport;
 
 pub use batch::{Batch, BatchResponse, BatchTotals};
+pub use batch_results::BatchResults;
 pub use batch_stream::BatchStream;
+pub use batches::Batches;
 #[doc(inline)]
 pub use claude_code_api_wire::{
-    BatchEvent, BatchPrompt, BatchResult, BatchStatus, BudgetState, BudgetUnit, Cache, CompleteResponse, ErrorBody,
-    ErrorCode, Health, HealthStatus, Message, ModelUsage, Period, Role, Route, ServiceHealth, ServiceStatus,
-    StopReason, Usage, UsageReport,
+    BatchEvent, BatchJob, BatchJobList, BatchJobStatus, BatchPrompt, BatchResult, BatchStatus, BudgetState, BudgetUnit,
+    Cache, CompleteResponse, ErrorBody, ErrorCode, Health, HealthStatus, Message, ModelUsage, Period, Role, Route,
+    ServiceHealth, ServiceStatus, StopReason, Usage, UsageReport,
 };
 pub use client::Client;
 pub use error::{Error, ErrorKind};

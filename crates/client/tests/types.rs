@@ -3,8 +3,8 @@
 use std::{fmt::Debug, time::Duration};
 
 use claude_code_api_client::{
-    Batch, BatchPrompt, BatchResponse, BatchStream, Client, ClientBuilder, CompleteResponse, Error, Period, Request,
-    TextStream, UsageReport, blocking,
+    Batch, BatchJob, BatchPrompt, BatchResponse, BatchResults, BatchStream, Batches, Client, ClientBuilder,
+    CompleteResponse, Error, Period, Request, TextStream, UsageReport, blocking,
 };
 use futures_core::Stream;
 
@@ -23,20 +23,27 @@ fn everything_is_shared_between_threads_but_streams_which_are_moved() {
     shared::<Batch>();
     shared::<CompleteResponse>();
     shared::<BatchResponse>();
+    shared::<BatchJob>();
+    shared::<Batches>();
+    shared::<blocking::Batches>();
     shared::<UsageReport>();
     shared::<Error>();
     moved::<TextStream>();
     moved::<BatchStream>();
+    moved::<BatchResults>();
     moved::<blocking::Stream>();
     moved::<blocking::BatchStream>();
+    moved::<blocking::BatchResults>();
 }
 
 #[test]
 fn streams_are_streams_and_iterators() {
     stream::<TextStream, String>();
     stream::<BatchStream, _>();
+    stream::<BatchResults, _>();
     iterator::<blocking::Stream, String>();
     iterator::<blocking::BatchStream, _>();
+    iterator::<blocking::BatchResults, _>();
 }
 
 #[test]
@@ -48,6 +55,11 @@ fn every_operation_can_be_spawned() {
     sent(client.batch_stream(vec![BatchPrompt::with_id("row-1", "Hello")]));
     sent(client.usage(None, Period::Day));
     sent(client.health());
+    let batches = client.batches();
+    sent(batches.create(["Hello"]));
+    sent(batches.list(None, None));
+    sent(batches.wait("batch_1", None, |_| {}));
+    sent(batches.cancel("batch_1"));
 }
 
 #[expect(dead_code, reason = "a stream comes from a service; that this compiles is the test")]

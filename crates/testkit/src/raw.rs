@@ -1,7 +1,10 @@
 //! A bare connection, for what no HTTP client would send: half a request, a body that never comes, a sudden goodbye. And its
 //! counterpart, which answers what no service would.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -72,6 +75,39 @@ pub async fn answering(answer: String) -> String {
         }
     });
     url
+}
+
+/// Gives these answers, each on a connection of its own, which it closes after it. Its URL, and the requests that came.
+#[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+pub async fn answering_in_turn(answers: Vec<String>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let requests = Arc::<Mutex<Vec<String>>>::default();
+    let noted = Arc::clone(&requests);
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut peer, _) = listener.accept().await.expect("a connection");
+            let request = read_request(&mut peer).await;
+            noted.lock().expect("no panic").push(request);
+            peer.write_all(answer.as_bytes()).await.expect("the client reads");
+        }
+    });
+    (url, requests)
+}
+
+/// The head and the body of a request.
+pub async fn read_request(peer: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = |line: &str| line.to_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok();
+            if body.len() >= head.lines().find_map(length).unwrap_or(0) {
+                return text;
+            }
+        }
+        peer.read_buf(&mut bytes).await.expect("the client writes");
+    }
 }
 
 fn head(headers: &[&str]) -> String {

@@ -10,7 +10,7 @@ use std::{
 
 use claude_code_api_client::{Batch, BatchPrompt, BatchStatus, BatchStream, Client, Error, ErrorCode, blocking};
 use claude_code_api_service::config::Settings;
-use claude_code_api_testkit::{Simulator, TestServer, in_time, until};
+use claude_code_api_testkit::{Simulator, TestServer, in_time, read_request, until};
 use claude_code_api_wire::{BatchEvent, sse};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -177,7 +177,7 @@ async fn scripted(scripts: Vec<Script>) -> (String, Arc<Mutex<Vec<String>>>) {
     tokio::spawn(async move {
         for script in scripts {
             let (mut peer, _) = listener.accept().await.expect("a connection");
-            let request = request(&mut peer).await;
+            let request = read_request(&mut peer).await;
             noted.lock().expect("no panic").push(request);
             peer.write_all(script.said.as_bytes()).await.expect("the client reads");
             match script.then {
@@ -196,21 +196,6 @@ async fn live(mut peer: TcpStream, said: &str) {
         peer.write_all(sse::comment("heartbeat").as_bytes()).await.expect("the client reads");
     }
     peer.write_all(said.as_bytes()).await.expect("the client reads");
-}
-
-/// The head and the body of a request.
-async fn request(peer: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let length = text.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-        if let (Some((_, body)), Some(length)) = (text.split_once("\r\n\r\n"), length)
-            && body.len() >= length
-        {
-            return text;
-        }
-        peer.read_buf(&mut bytes).await.expect("the client writes");
-    }
 }
 
 fn key(request: &str) -> &str {

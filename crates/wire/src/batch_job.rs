@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A stored batch, without its prompts and results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct BatchJob {
     /// Its id, `batch_…`.
     pub id: String,
@@ -53,6 +54,7 @@ pub enum BatchJobStatus {
 /// Stored batches, the newest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub struct BatchJobList {
     /// The batches.
     pub batches: Vec<BatchJob>,

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::Serialize as _;
 
-use crate::{BatchStatus, BudgetUnit, ErrorCode, HealthStatus, Period, Role, ServiceStatus, StopReason};
+use crate::{
+    BatchJobStatus, BatchStatus, BudgetUnit, ErrorCode, HealthStatus, Period, Role, ServiceStatus, StopReason,
+};
 
 macro_rules! shown_as_in_json {
     ($($name:ident)*) => {
@@ -16,7 +18,7 @@ macro_rules! shown_as_in_json {
     };
 }
 
-shown_as_in_json!(BatchStatus BudgetUnit ErrorCode HealthStatus Period Role ServiceStatus StopReason);
+shown_as_in_json!(BatchJobStatus BatchStatus BudgetUnit ErrorCode HealthStatus Period Role ServiceStatus StopReason);
 
 #[cfg(test)]
 mod tests {

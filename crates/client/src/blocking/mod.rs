@@ -16,10 +16,12 @@ use std::{sync::Arc, time::Duration};
 use claude_code_api_wire::{CompleteResponse, Health, Period, UsageReport};
 use tokio::runtime::Runtime;
 
+mod batches;
 mod stream;
 mod wait;
 
-pub use stream::{BatchStream, Stream};
+pub use batches::Batches;
+pub use stream::{BatchResults, BatchStream, Stream};
 
 use crate::{Batch, BatchResponse, ClientBuilder, Error, ErrorKind, Request, process::PerProcess};
 
@@ -109,6 +111,18 @@ impl Client {
     /// ```
     pub fn batch_stream(&self, batch: impl Into<Batch>) -> Result<BatchStream, Error> {
         self.batch_stream_unless(batch, None)
+    }
+
+    /// The batches that the service stores: see [`Client::batches`](crate::Client::batches).
+    ///
+    /// ```no_run
+    /// # let client = claude_code_api_client::blocking::Client::new()?;
+    /// let job = client.batches().create(["Write a haiku", "Count to 5"])?;
+    /// println!("{} goes on without this program", job.id);
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
+    pub fn batches(&self) -> Batches {
+        Batches(self.clone())
     }
 
     /// What a project has used: see [`Client::usage`](crate::Client::usage).

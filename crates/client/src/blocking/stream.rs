@@ -13,6 +13,9 @@ use crate::{BatchTotals, CompleteResponse, Error, ErrorKind, TextStream};
 /// The results of a batch as they come. Dropping it cancels what is unfinished.
 pub type BatchStream = Stream<crate::BatchStream>;
 
+/// The results that a stored batch has, in the order in which they came. Dropping it cancels nothing.
+pub type BatchResults = Stream<crate::BatchResults>;
+
 /// An answer as it comes, or ([`BatchStream`]) the results of a batch: an iterator. Dropping it stops the generation.
 #[derive(Debug)]
 #[must_use = "a stream that nobody reads is stopped when it is dropped"]
