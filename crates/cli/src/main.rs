@@ -67,6 +67,9 @@ enum Command {
     /// Send many prompts to a running service, each as a call of its own; exit code 3 when one has failed
     #[command(after_help = client::batch::EXAMPLES)]
     Batch(client::batch::Batch),
+    /// Batches that a running service stores
+    #[command(subcommand)]
+    Batches(client::batches::Batches),
     /// Show what a project has used, and what is left of its budget
     Usage(client::usage::Usage),
     /// Show how a running service is; exit code 10 when it is not well
@@ -110,6 +113,7 @@ fn main() -> ExitCode {
         Command::Complete(complete) => complete.run(),
         Command::Stream(stream) => stream.run(),
         Command::Batch(batch) => batch.run(),
+        Command::Batches(batches) => batches.run(),
         Command::Usage(usage) => usage.run(),
         Command::Health(health) => health.run(),
         Command::Completions(completions) => completions.run(Cli::command()),

@@ -1,4 +1,5 @@
-//! `batch`: a file of prompts in; a line for each result out, as they complete. What has come stays, however it ends.
+//! `batch`: a file of prompts in; a line for each result out, as they complete. What has come stays, however it ends. With a file for
+//! the results it is a stored batch ([`Job`]).
 
 use std::{
     fs::File,
@@ -10,10 +11,12 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use claude_code_api_client::{Batch as Request, BatchPrompt, BatchTotals, blocking::BatchStream};
+use claude_code_api_client::{Batch as Request, BatchPrompt, BatchTotals, blocking, blocking::BatchStream};
 
 use super::{
     Service, Terms,
+    job::Job,
+    note::Note,
     progress::{self, Progress},
     results::Results,
     seconds, with,
@@ -28,8 +31,8 @@ Examples:
   claude-code-api batch prompts.jsonl -o results.jsonl
   jq -c '{prompt: .question, id}' rows.jsonl | claude-code-api batch -
 
-  # Paid for once, though it is begun twice: after Ctrl-C, or a failure
-  claude-code-api batch prompts.jsonl -o results.jsonl --idempotency-key night-7
+  # After Ctrl-C, a failure or a restart: the same again goes on, and runs nothing twice
+  claude-code-api batch prompts.jsonl -o results.jsonl
 
 A line of the input is \"a prompt\" or {\"prompt\": \"...\", \"id\": \"row-1\"}.";
 
@@ -38,7 +41,8 @@ pub(crate) struct Batch {
     /// One prompt a line: a JSON string, or an object with `prompt` and `id`; `-` reads standard input
     #[arg(value_name = "PROMPTS.jsonl")]
     prompts: PathBuf,
-    /// Write the results to this file, and not to standard output
+    /// Write the results to this file, and not to standard output. The batch then goes on on the service when this program ends
+    /// early, and the same command again goes on with it
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -61,22 +65,28 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let request = self.terms.batch(read(&self.prompts)?);
-        let request = with(request, self.max_concurrency, Request::max_concurrency);
-        let request = with(request, self.timeout, Request::timeout).parallel(!self.no_parallel);
-        let client = self.service.client(TIMEOUT)?;
+        let prompts = read(&self.prompts)?;
+        let (total, parallel) = (prompts.len(), !self.no_parallel);
         let mut results = Results::open(self.output.as_deref(), self.json)?;
-        let interrupt = Interrupt::listen()?;
-        let mut stream = client.batch_stream_unless(request, Some(&mut || interrupt.came()))?;
-        results.begin()?;
-        let read = read_results(&mut stream, &mut results, &interrupt);
-        let totals = totals(&stream);
-        results.end(totals)?;
-        read.with_context(|| format!("after {} of {} results", totals.completed + totals.failed, totals.total))?;
+        let note = match &self.output {
+            Some(output) if results.lock()? => {
+                let asked = (&prompts, &self.terms, self.max_concurrency, parallel, self.timeout);
+                Some(Note::beside(output, &asked)?)
+            }
+            _ => None,
+        };
+        let key = self.terms.idempotency_key.clone();
+        let request = with(self.terms.batch(prompts), self.max_concurrency, Request::max_concurrency);
+        let request = with(request, self.timeout, Request::timeout).parallel(parallel);
+        let (builder, interrupt) = (self.service.builder(TIMEOUT), Interrupt::listen()?);
+        let totals = match note {
+            Some(note) => Job { builder, request, total, key, note, interrupt }.run(&mut results)?,
+            None => stream(&builder.build_blocking()?, request, &mut results, &interrupt)?,
+        };
         if !self.json {
             eprintln!("{}", progress::line(totals));
         }
-        Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { Exit::PromptsFailed.into() })
+        Ok(if totals.completed == totals.total { ExitCode::SUCCESS } else { Exit::PromptsFailed.into() })
     }
 }
 
@@ -89,6 +99,22 @@ impl Terms {
         let request = with(request, self.project, Request::project_id);
         with(request, self.idempotency_key, Request::idempotency_key)
     }
+}
+
+/// Results over one connection, or as many as it takes; whoever leaves cancels what is unfinished.
+fn stream(
+    client: &blocking::Client,
+    request: Request,
+    results: &mut Results,
+    interrupt: &Interrupt,
+) -> anyhow::Result<BatchTotals> {
+    let mut stream = client.batch_stream_unless(request, Some(&mut || interrupt.came()))?;
+    results.begin()?;
+    let read = read_results(&mut stream, results, interrupt);
+    let totals = totals(&stream);
+    results.end(totals)?;
+    read.with_context(|| format!("after {} of {} results", totals.completed + totals.failed, totals.total))?;
+    Ok(totals)
 }
 
 fn read_results(stream: &mut BatchStream, results: &mut Results, interrupt: &Interrupt) -> anyhow::Result<()> {

@@ -10,8 +10,11 @@ use claude_code_api_client::{ClientBuilder, blocking};
 use serde::Serialize;
 
 pub(crate) mod batch;
+pub(crate) mod batches;
 pub(crate) mod complete;
 pub(crate) mod health;
+mod job;
+mod note;
 mod progress;
 mod prompt;
 mod results;
@@ -45,13 +48,17 @@ struct Service {
 
 impl Service {
     fn client(self, timeout: Duration) -> anyhow::Result<blocking::Client> {
+        Ok(self.builder(timeout).build_blocking()?)
+    }
+
+    fn builder(self, timeout: Duration) -> ClientBuilder {
         let builder = ClientBuilder::default().base_url(self.url).timeout(timeout);
-        Ok(with(builder, self.api_key, ClientBuilder::api_key).build()?.into())
+        with(builder, self.api_key, ClientBuilder::api_key)
     }
 }
 
 /// What a prompt is answered by and within, and who pays.
-#[derive(Args)]
+#[derive(Args, Serialize)]
 struct Terms {
     /// auto, haiku, sonnet, opus, or a concrete model id
     #[arg(long, short, default_value = "auto")]

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, Write},
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -32,18 +32,45 @@ impl Results {
     /// Finds out now whether the file can be written to, and leaves what is in it.
     pub(super) fn open(path: Option<&Path>, is_whole: bool) -> anyhow::Result<Self> {
         let open = |path: &Path| {
-            let opened = File::options().write(true).create(true).truncate(false).open(path);
+            let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
             opened.with_context(|| format!("cannot write the results to {}", path.display()))
         };
         Ok(Self { file: path.map(open).transpose()?, kept: is_whole.then(BTreeMap::new) })
     }
 
+    /// Whether they go into a file, to which nobody else may then write, and not into a device or a pipe.
+    pub(super) fn lock(&self) -> anyhow::Result<bool> {
+        let Some(file) = &self.file else { return Ok(false) };
+        let is_file = file.metadata()?.is_file();
+        if is_file {
+            file.try_lock().context("another run writes its results there")?;
+        }
+        Ok(is_file)
+    }
+
     /// The service has taken the batch: what an earlier one left in the file gives way.
-    pub(super) fn begin(&self) -> io::Result<()> {
-        match &self.file {
-            Some(file) if file.metadata()?.is_file() => file.set_len(0),
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        match &mut self.file {
+            Some(file) if file.metadata()?.is_file() => {
+                file.set_len(0)?;
+                file.rewind()
+            }
             _ => Ok(()),
         }
+    }
+
+    /// How many results there are of an earlier run. What is half a line is cut off.
+    pub(super) fn resume(&mut self) -> io::Result<u64> {
+        let (Some(file), None) = (&mut self.file, &self.kept) else { return Ok(0) };
+        let (mut reader, mut line, mut count, mut bytes) = (BufReader::new(&*file), Vec::new(), 0, 0);
+        while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+            count += 1;
+            bytes += line.len() as u64;
+            line.clear();
+        }
+        file.set_len(bytes)?;
+        file.seek(SeekFrom::Start(bytes))?;
+        Ok(count)
     }
 
     /// Whether they are written to standard output as they come.
@@ -60,7 +87,7 @@ impl Results {
     }
 
     /// Nothing more comes.
-    pub(super) fn end(mut self, totals: BatchTotals) -> anyhow::Result<()> {
+    pub(super) fn end(&mut self, totals: BatchTotals) -> anyhow::Result<()> {
         let Some(kept) = self.kept.take() else { return Ok(()) };
         let response = Response { totals, results: kept.into_values().collect() };
         writeln!(self.out(), "{}", serde_json::to_string_pretty(&response)?)?;

@@ -1,5 +1,7 @@
 //! `claude-code-api batch`, as a process.
 
+mod job;
+
 use std::{collections::BTreeSet, ffi::OsStr, fs, iter, path::PathBuf, process::Stdio};
 
 use claude_code_api_service::config::Settings;
@@ -27,10 +29,20 @@ impl Batch {
     }
 
     fn command(&self) -> Command {
-        let mut command = command();
-        command.arg("batch").arg(self.folder.path().join("prompts.jsonl")).arg("-o").arg(self.output());
-        command.args(&self.arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = self.to_a_pipe();
+        command.arg("-o").arg(self.output());
         command
+    }
+
+    fn to_a_pipe(&self) -> Command {
+        let mut command = command();
+        command.arg("batch").arg(self.folder.path().join("prompts.jsonl")).args(&self.arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    async fn run_to_a_pipe(&self) -> Ended {
+        ended(self.to_a_pipe().spawn().expect("the program runs")).await
     }
 
     fn start(&self) -> Child {
@@ -86,7 +98,10 @@ async fn a_batch_can_stand_in_a_pipe() {
     let first = in_time("a result comes out while others are awaited", BOUND, results.next_line()).await;
     assert!(first.expect("text").is_some_and(|line| line.contains("\"prompt\":\"one\"")));
     signal(&child, "-INT").await;
-    assert_eq!(ended(child).await.code(), Some(130));
+    let ended = ended(child).await;
+    assert_eq!((ended.code(), ended.stderr.as_str()), (Some(130), "error: after 1 of 2 results: interrupted\n"));
+    let nothing_runs = || simulator.open_streams() == 0 && server.app().open_reservations().count() == 0;
+    until("nothing runs any more", nothing_runs).await;
 }
 
 #[tokio::test]
@@ -137,26 +152,6 @@ async fn the_options_of_a_batch_reach_each_prompt() {
     assert_eq!(simulator.requests().len(), 1 + 2, "the second time nothing was asked for");
 }
 
-#[tokio::test]
-async fn ctrl_c_keeps_the_results_and_cancels_the_rest() {
-    let simulator = Simulator::start();
-    let server = TestServer::start_on(&simulator, Settings::default()).await;
-    let endless = json!("sim:{\"endless\": true, \"token_ms\": 100}");
-    let lines = format!("\"one\"\n{endless}\n\"two\"\n{endless}\n");
-    let batch = Batch::of(&server.base_url(), &lines, &["--model", "haiku"]);
-    let child = batch.start();
-    until("results are in the file as they come", || batch.results().lines().count() == 2).await;
-    assert_eq!(simulator.open_streams(), 2);
-    signal(&child, "-INT").await;
-    let ended = ended(child).await;
-    assert_eq!((ended.code(), ended.stderr.as_str()), (Some(130), "error: after 2 of 4 results: interrupted\n"));
-    let nothing_runs = || simulator.open_streams() == 0 && server.app().open_reservations().count() == 0;
-    until("nothing runs any more", nothing_runs).await;
-    let (results, known) =
-        (batch.results(), |line| serde_json::from_str::<Value>(line).expect("JSON")["index"].as_u64());
-    assert_eq!(results.lines().map(known).collect::<BTreeSet<_>>(), BTreeSet::from([Some(0), Some(2)]));
-}
-
 /// Something that answers two of three prompts, and fails. Its URL.
 async fn failing() -> String {
     let result = |index| json!({"index": index, "prompt": "p", "status": "failed", "error": "e"});
@@ -170,15 +165,13 @@ async fn failing() -> String {
 #[tokio::test]
 async fn a_batch_that_breaks_off_keeps_what_has_come() {
     let url = failing().await;
-    let lines = Batch::of(&url, "\"p\"\n\"p\"\n\"p\"\n", &[]);
-    let ended = lines.run().await;
+    let ended = Batch::of(&url, "\"p\"\n\"p\"\n\"p\"\n", &[]).run_to_a_pipe().await;
     assert!(ended.code() == Some(1) && ended.stderr.starts_with("error: after 2 of 3 results: m ("), "{ended:?}");
-    assert_eq!(lines.results().lines().count(), 2);
-    let whole = Batch::of(&url, "\"p\"\n\"p\"\n\"p\"\n", &["--json"]);
-    let ended = whole.run().await;
+    assert_eq!(ended.stdout.lines().count(), 2);
+    let ended = Batch::of(&url, "\"p\"\n\"p\"\n\"p\"\n", &["--json"]).run_to_a_pipe().await;
     let error: Value = serde_json::from_str(&ended.stderr).expect("one line of JSON");
     assert_eq!((ended.code(), &error["error"]["code"]), (Some(1), &json!("internal")));
-    let response: Value = serde_json::from_str(&whole.results()).expect("JSON");
+    let response: Value = serde_json::from_str(&ended.stdout).expect("JSON");
     assert_eq!((&response["total"], &response["failed"]), (&json!(3), &json!(2)));
     assert_eq!(response["results"].as_array().map(Vec::len), Some(2), "{response}");
 }
