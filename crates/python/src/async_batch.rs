@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::Pin, task::Poll};
 
-use claude_code_api_client::{BatchEvent, BatchStream, Client, Error};
+use claude_code_api_client::{BatchEvent, BatchResults, Client, Error};
 use futures_core::Stream;
 use pyo3::prelude::*;
 
@@ -15,7 +15,7 @@ use crate::{
 /// The most results that are handed over at once: an event loop has other things to do.
 const RESULTS_MAX: usize = 100;
 
-/// The core of `AsyncBatchStream`. The batch is sent when the first result is asked for.
+/// The core of `AsyncBatchStream`, whose batch is sent when the first result is asked for; and the results of a stored batch.
 #[pyclass(frozen, module = "claude_code_api._native")]
 pub(crate) struct AsyncBatch(Source<State>);
 
@@ -25,14 +25,21 @@ enum State {
         client: Client,
         batch: Box<claude_code_api_client::Batch>,
     },
-    Running(Box<BatchStream>),
+    Running(Results),
     /// Ended or closed; or failed, and the results that came before that are told first.
     Ended(Option<Box<Error>>),
 }
 
+/// Results, of whichever kind of batch.
+type Results = Pin<Box<dyn Stream<Item = Result<BatchEvent, Error>> + Send>>;
+
 impl AsyncBatch {
     pub(crate) fn new(client: Client, batch: claude_code_api_client::Batch) -> Self {
         Self(Source::new(State::Waiting { client, batch: Box::new(batch) }))
+    }
+
+    pub(crate) fn stored(results: BatchResults) -> Self {
+        Self(Source::new(State::Running(Box::pin(results))))
     }
 }
 
@@ -70,7 +77,7 @@ async fn next(state: &mut State) -> Result<Vec<BatchEvent>, Error> {
     if matches!(state, State::Waiting { .. })
         && let State::Waiting { client, batch } = std::mem::replace(state, State::Ended(None))
     {
-        *state = State::Running(Box::new(client.batch_stream(*batch).await?));
+        *state = State::Running(Box::pin(client.batch_stream(*batch).await?));
     }
     let stream = match state {
         State::Running(stream) => stream,
@@ -80,7 +87,7 @@ async fn next(state: &mut State) -> Result<Vec<BatchEvent>, Error> {
     let mut results = Vec::new();
     let ended = poll_fn(|context| {
         while results.len() < RESULTS_MAX {
-            match Pin::new(&mut **stream).poll_next(context) {
+            match stream.as_mut().poll_next(context) {
                 Poll::Ready(Some(Ok(event))) => results.push(event),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Some(Box::new(error)))),
                 Poll::Ready(None) => return Poll::Ready(Some(None)),

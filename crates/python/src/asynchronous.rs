@@ -88,6 +88,37 @@ impl AsyncCore {
         AsyncBatch::new(self.client.clone(), call.batch())
     }
 
+    fn create_batch(&self, mailbox: &Mailbox, id: u64, call: BatchCall) -> PyResult<Task> {
+        let (batches, batch) = (self.client.batches(), call.batch());
+        spawn(mailbox, id, async move { Ok(Outcome::Job(Box::new(batches.create(batch).await?))) })
+    }
+
+    fn stored_batch(&self, mailbox: &Mailbox, id: u64, batch: String) -> PyResult<Task> {
+        let batches = self.client.batches();
+        spawn(mailbox, id, async move { Ok(Outcome::Job(Box::new(batches.get(&batch).await?))) })
+    }
+
+    fn cancel_batch(&self, mailbox: &Mailbox, id: u64, batch: String) -> PyResult<Task> {
+        let batches = self.client.batches();
+        spawn(mailbox, id, async move { Ok(Outcome::Job(Box::new(batches.cancel(&batch).await?))) })
+    }
+
+    fn stored_batches(
+        &self,
+        mailbox: &Mailbox,
+        id: u64,
+        project: Option<String>,
+        before: Option<String>,
+    ) -> PyResult<Task> {
+        let batches = self.client.batches();
+        let page = async move { batches.list(project.as_deref(), before.as_deref()).await };
+        spawn(mailbox, id, async move { Ok(Outcome::Jobs(page.await?)) })
+    }
+
+    fn batch_results(&self, id: &str, after: u64) -> AsyncBatch {
+        AsyncBatch::stored(self.client.batches().results_after(id, after))
+    }
+
     fn close(&self) {
         // Without a runtime there are no connections either.
         if let Some(runtime) = RUNTIME.get() {

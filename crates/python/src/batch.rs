@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use claude_code_api_client::blocking;
+use claude_code_api_client::{BatchEvent, BatchResults, BatchStream, Error, blocking};
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
 use crate::{convert, sync::unless_interrupted};
 
-/// The core of `BatchStream`. The batch is sent when the first result is asked for.
+/// The core of `BatchStream`, whose batch is sent when the first result is asked for; and the results of a stored batch.
 #[pyclass(frozen, module = "claude_code_api._native")]
 pub(crate) struct Batch {
     state: Mutex<State>,
@@ -19,12 +19,38 @@ enum State {
         client: Arc<blocking::Client>,
         batch: Box<claude_code_api_client::Batch>,
     },
-    Running(Box<blocking::BatchStream>),
+    Running(Box<dyn Results>),
     /// Ended or closed.
     Ended,
 }
 
+/// Results, of whichever kind of batch.
+trait Results: Send {
+    fn next_unless(&mut self, stop: &mut dyn FnMut() -> bool) -> Option<Result<BatchEvent, Error>>;
+    fn close(&mut self);
+}
+
+macro_rules! results {
+    ($($stream:ty),*) => {
+        $(impl Results for blocking::Stream<$stream> {
+            fn next_unless(&mut self, stop: &mut dyn FnMut() -> bool) -> Option<Result<BatchEvent, Error>> {
+                Self::next_unless(self, Some(stop))
+            }
+
+            fn close(&mut self) {
+                Self::close(self);
+            }
+        })*
+    };
+}
+
+results!(BatchStream, BatchResults);
+
 impl Batch {
+    pub(crate) fn stored(results: blocking::BatchResults) -> Self {
+        Self { state: Mutex::new(State::Running(Box::new(results))) }
+    }
+
     pub(crate) fn new(client: Arc<blocking::Client>, batch: claude_code_api_client::Batch) -> Self {
         Self { state: Mutex::new(State::Waiting { client, batch: Box::new(batch) }) }
     }
@@ -53,7 +79,7 @@ impl Batch {
             *state = State::Running(Box::new(opened?));
         }
         let State::Running(stream) = &mut *state else { return Ok(None) };
-        let next = unless_interrupted(py, |stop| stream.next_unless(Some(stop)).transpose());
+        let next = unless_interrupted(py, |stop| stream.next_unless(stop).transpose());
         if !matches!(next, Ok(Some(_))) {
             end(py, &mut state);
         }

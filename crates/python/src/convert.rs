@@ -1,16 +1,19 @@
 //! Results of the Rust client as objects of the Python façade: its dataclasses, called with plain arguments.
 
-use claude_code_api_client::{BatchEvent, CompleteResponse, Error, ErrorKind, Health, Usage, UsageReport};
+use claude_code_api_client::{
+    BatchEvent, BatchJob, BatchJobList, CompleteResponse, Error, ErrorKind, Health, Usage, UsageReport,
+};
 use pyo3::{
     prelude::*,
     sync::PyOnceLock,
-    types::{PyDict, PyString, PyType},
+    types::{PyDict, PyList, PyString, PyType},
 };
 
 static RESPONSE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static USAGE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static CACHE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static BATCH_RESULT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static BATCH_JOB: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static USAGE_STATS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static FROM_NATIVE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
@@ -74,6 +77,31 @@ pub(crate) fn batch_result<'py>(py: Python<'py>, event: &BatchEvent) -> PyResult
     let more = PyDict::new(py);
     more.set_item("index", index)?;
     BATCH_RESULT.import(py, REPORTS, "BatchResult")?.call(spec, Some(&more))
+}
+
+pub(crate) fn batch_job<'py>(py: Python<'py>, job: &BatchJob) -> PyResult<Bound<'py, PyAny>> {
+    let fields = (
+        &job.id,
+        &job.project_id,
+        word(py, &job.status)?,
+        job.total,
+        job.completed,
+        job.failed,
+        job.total_cost,
+        job.total_tokens,
+        job.total_cost_nanos,
+        &job.created_at,
+        job.cancelled_at.as_deref(),
+        job.ended_at.as_deref(),
+    );
+    let more = PyDict::new(py);
+    more.set_item("expires_at", job.expires_at.as_deref())?;
+    BATCH_JOB.import(py, REPORTS, "BatchJob")?.call(fields, Some(&more))
+}
+
+pub(crate) fn batch_jobs<'py>(py: Python<'py>, page: &BatchJobList) -> PyResult<Bound<'py, PyAny>> {
+    let jobs = page.batches.iter().map(|job| batch_job(py, job)).collect::<PyResult<Vec<_>>>()?;
+    Ok(PyList::new(py, jobs)?.into_any())
 }
 
 pub(crate) fn usage_stats<'py>(py: Python<'py>, report: &UsageReport) -> PyResult<Bound<'py, PyAny>> {

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use claude_code_api_client::{BatchEvent, CompleteResponse, Error, Health, UsageReport};
+use claude_code_api_client::{BatchEvent, BatchJob, BatchJobList, CompleteResponse, Error, Health, UsageReport};
 use pyo3::{prelude::*, types::PyList};
 
 use crate::{convert, log::Line};
@@ -22,6 +22,8 @@ pub(crate) enum Outcome {
     Usage(Box<UsageReport>),
     Text(Option<String>),
     Results(Vec<BatchEvent>),
+    Job(Box<BatchJob>),
+    Jobs(BatchJobList),
     /// Of no task: a line for the log.
     Line(Line),
 }
@@ -106,6 +108,8 @@ fn to_python(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, PyAny>> {
             let results = events.iter().map(|event| convert::batch_result(py, event)).collect::<PyResult<Vec<_>>>()?;
             Ok(PyList::new(py, results)?.into_any())
         }
+        Outcome::Job(job) => convert::batch_job(py, &job),
+        Outcome::Jobs(page) => convert::batch_jobs(py, &page),
         Outcome::Line(_) => Ok(py.None().into_bound(py)),
     }
 }

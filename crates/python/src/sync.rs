@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use claude_code_api_client::{CompleteResponse, Error, ErrorKind, Request, blocking};
+use claude_code_api_client::{BatchJob, CompleteResponse, Error, ErrorKind, Request, blocking};
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
 use crate::{
@@ -41,6 +41,34 @@ impl SyncCore {
         Batch::new(std::sync::Arc::clone(&self.client), call.batch())
     }
 
+    fn create_batch<'py>(&self, py: Python<'py>, call: BatchCall) -> PyResult<Bound<'py, PyAny>> {
+        self.batch_job(py, self.client.inner().batches().create(call.batch()))
+    }
+
+    fn stored_batch<'py>(&self, py: Python<'py>, id: &str) -> PyResult<Bound<'py, PyAny>> {
+        self.batch_job(py, self.client.inner().batches().get(id))
+    }
+
+    fn cancel_batch<'py>(&self, py: Python<'py>, id: &str) -> PyResult<Bound<'py, PyAny>> {
+        self.batch_job(py, self.client.inner().batches().cancel(id))
+    }
+
+    fn stored_batches<'py>(
+        &self,
+        py: Python<'py>,
+        project: Option<&str>,
+        before: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let batches = self.client.inner().batches();
+        let page = unless_interrupted(py, |stop| self.client.wait(batches.list(project, before), Some(stop)))?;
+        convert::batch_jobs(py, &page)
+    }
+
+    fn batch_results(&self, py: Python<'_>, id: &str, after: u64) -> PyResult<Batch> {
+        let results = self.client.batches().results_after(id, after);
+        Ok(Batch::stored(results.map_err(|error| convert::exception(py, &error))?))
+    }
+
     fn usage<'py>(&self, py: Python<'py>, project: Option<&str>, period: &str) -> PyResult<Bound<'py, PyAny>> {
         let period = options::period(period)?;
         let usage =
@@ -55,6 +83,16 @@ impl SyncCore {
 
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.client.close());
+    }
+}
+
+impl SyncCore {
+    fn batch_job<'py>(
+        &self,
+        py: Python<'py>,
+        asked: impl Future<Output = Result<BatchJob, Error>> + Send,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        convert::batch_job(py, &unless_interrupted(py, |stop| self.client.wait(asked, Some(stop)))?)
     }
 }
 

@@ -27,6 +27,8 @@ EXPECTED: typing.Dict[str, typing.Tuple[str, str]] = {
     "batch() 2": (CLIENT, "1/2\n2/2\n"),
     "batch() 3": (CLIENT, TEXT + r"\n3 \d+\n"),
     "batch() 4": (CLIENT, "2 answers\n"),
+    "batches": (CLIENT, r"2 \[None, 'row-2'\]\n"),
+    "batches 2": (CLIENT, r"(running|ended) 2 2\n[01] %s\n" % TEXT),
     "get_usage()": (
         CLIENT + "client.complete('hi', project_id='team-a', max_tokens=2)\n",
         r"team-a: \d+ tokens, \$0\.00 since \S+\nsmollm\S+ 1 calls, \d+ tokens\n",

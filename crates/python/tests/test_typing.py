@@ -20,7 +20,7 @@ USER = """
     import asyncio
     from typing import AsyncIterator, Iterator, List, Optional
 
-    from client import BatchInterrupted, BatchResponse, BatchResult
+    from client import BatchInterrupted, BatchJob, BatchResponse, BatchResult
     from client import AsyncClaudeClient, BudgetExceededError, ClaudeAPIError, ClaudeClient, Model, Response, TimeoutError
 
     def sync() -> List[str]:
@@ -34,6 +34,10 @@ USER = """
             status: str = client.health()["status"]
             batch: BatchResponse = client.batch(["a", {"prompt": "b", "id": "c"}], on_progress=lambda ended, failed, of: print(ended + failed, of))
             results: Iterator[BatchResult] = client.batch_as_completed(["a"], max_concurrency=4)
+            job: BatchJob = client.batches.create(["a"], max_tokens=9)
+            stored: BatchResponse = client.batches.wait(job, timeout=60)
+            came: Iterator[BatchResult] = client.batches.results(job.id, after=stored.completed)
+            print([older.id for older in client.batches.list(before=job)], len(list(came)), client.batches.cancel(job).status)
             errors: List[Optional[str]] = [result.error_code for result in [*batch.results, *results]]
             return [response.content, str(errors), str(response.cost + (cost or 0)), status, *texts]
 
@@ -45,6 +49,8 @@ USER = """
             async for result in client.batch_as_completed(text for text in "abc"):
                 print(result.index, result.content)
             print((await client.batch(["a"], progress=True)).total_cost_nanos)
+            job = await client.batches.create(["a"])
+            print([result.index async for result in client.batches.results(job)], (await client.batches.wait(job.id)).completed)
             first, second = await asyncio.gather(client.complete("a"), client.complete("b"))
             return first.content + second.content
 

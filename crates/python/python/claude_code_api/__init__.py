@@ -27,20 +27,24 @@ from ._types import Cache, Model, Response, Usage
 
 if TYPE_CHECKING:
     from ._batch import AsyncBatchStream, BatchStream
-    from ._reports import BatchResponse, BatchResult, UsageStats
+    from ._batches import AsyncBatches, Batches
+    from ._reports import BatchJob, BatchResponse, BatchResult, UsageStats
 
 __version__ = "0.1.0"
 
 __all__ = [
     "APIConnectionError",
     "AsyncBatchStream",
+    "AsyncBatches",
     "AsyncClaudeClient",
     "AsyncStream",
     "AuthenticationError",
     "BatchInterrupted",
+    "BatchJob",
     "BatchResponse",
     "BatchResult",
     "BatchStream",
+    "Batches",
     "BudgetExceededError",
     "Cache",
     "ClaudeAPIError",
@@ -64,7 +68,11 @@ if not TYPE_CHECKING:
             from . import _batch
 
             return getattr(_batch, name)
-        if name in ("BatchResponse", "BatchResult", "UsageStats"):
+        if name in ("AsyncBatches", "Batches"):
+            from . import _batches
+
+            return getattr(_batches, name)
+        if name in ("BatchJob", "BatchResponse", "BatchResult", "UsageStats"):
             from . import _reports
 
             return getattr(_reports, name)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import weakref
 
     from ._batch import AsyncBatchStream
+    from ._batches import AsyncBatches
     from ._reports import BatchResponse, UsageStats
 
 
@@ -319,6 +320,13 @@ class AsyncClaudeClient:
             idempotency_key,
         )
         return AsyncBatchStream(self._open().batch(call), len(call["prompts"]))
+
+    @property
+    def batches(self) -> AsyncBatches:
+        """Batches that the service stores, and works on whether or not anybody waits: create, get, list, results, cancel, wait."""
+        from ._batches import AsyncBatches
+
+        return AsyncBatches(self._open)
 
     async def get_usage(self, period: str = "month", project_id: Optional[str] = None) -> UsageStats:
         """What a project has used in the ``"month"``, ``"week"`` or ``"day"`` that is now, in UTC."""

@@ -16,7 +16,7 @@ from ._reports import BatchResponse, BatchResult
 OnProgress = Callable[[int, int, int], object]
 
 
-class _Tally:
+class Tally:
     """Counts and sums over the results handed over until now; after the end, over all."""
 
     def __init__(self, total: int) -> None:
@@ -31,7 +31,7 @@ class _Tally:
         """USD, for printing; ``total_cost_nanos`` is exact."""
         return self.total_cost_nanos / 1e9
 
-    def _count(self, result: BatchResult) -> BatchResult:
+    def count(self, result: BatchResult) -> BatchResult:
         if result.status == "completed":
             self.completed += 1
         else:
@@ -40,16 +40,16 @@ class _Tally:
         self.total_cost_nanos += result.cost_nanos or 0
         return result
 
-    def _response(self, results: List[BatchResult]) -> BatchResponse:
+    def response(self, results: List[BatchResult]) -> BatchResponse:
         # Counted anew: Ctrl-C may have come between a result and its place in the list.
-        sums = _Tally(self.total)
-        ordered = [sums._count(result) for result in sorted(results, key=lambda result: result.index)]
+        sums = Tally(self.total)
+        ordered = [sums.count(result) for result in sorted(results, key=lambda result: result.index)]
         return BatchResponse(
             sums.total, sums.completed, sums.failed, ordered, sums.total_cost, sums.total_tokens, sums.total_cost_nanos
         )
 
 
-class BatchStream(_Tally):
+class BatchStream(Tally):
     """The results of a batch as they complete: an iterator of :class:`BatchResult`, and a context manager.
 
     The batch is sent when the first result is asked for. Leaving a ``with`` block, ``close()`` and garbage collection cancel on
@@ -67,7 +67,7 @@ class BatchStream(_Tally):
         result = self._core.next()
         if result is None:
             raise StopIteration
-        return self._count(result)
+        return self.count(result)
 
     def __enter__(self) -> BatchStream:
         return self
@@ -88,16 +88,16 @@ class BatchStream(_Tally):
         """All results that are still to come, in the order of their prompts."""
         results: List[BatchResult] = []
         try:
-            with self, _Bar(self, on_progress, progress) as bar:
+            with self, Bar(self, on_progress, progress) as bar:
                 for result in self:
                     results.append(result)
                     bar.advance()
         except KeyboardInterrupt:
-            raise BatchInterrupted(self._response(results)) from None
-        return self._response(results)
+            raise BatchInterrupted(self.response(results)) from None
+        return self.response(results)
 
 
-class AsyncBatchStream(_Tally):
+class AsyncBatchStream(Tally):
     """The results of a batch as they complete: an asynchronous iterator of :class:`BatchResult`, and a context manager.
 
     The batch is sent when the first result is asked for. Leaving an ``async with`` block, ``close()``, cancellation and garbage
@@ -122,7 +122,7 @@ class AsyncBatchStream(_Tally):
                 raise
         if not self._came:
             raise StopAsyncIteration
-        return self._count(self._came.pop())
+        return self.count(self._came.pop())
 
     async def __aenter__(self) -> AsyncBatchStream:
         return self
@@ -144,25 +144,25 @@ class AsyncBatchStream(_Tally):
         """All results that are still to come, in the order of their prompts."""
         results: List[BatchResult] = []
         async with self:
-            with _Bar(self, on_progress, progress) as bar:
+            with Bar(self, on_progress, progress) as bar:
                 async for result in self:
                     results.append(result)
                     bar.advance()
-        return self._response(results)
+        return self.response(results)
 
 
-class _Bar:
+class Bar:
     """Tells how far a batch has come: to who asked, and on standard error when that is a terminal."""
 
     WIDTH = 30
     EVERY = 0.1  # seconds between two drawings
 
-    def __init__(self, tally: _Tally, on_progress: Optional[OnProgress], shown: bool) -> None:
+    def __init__(self, tally: Tally, on_progress: Optional[OnProgress], shown: bool) -> None:
         self._tally, self._on_progress = tally, on_progress
         self._shown = shown and sys.stderr is not None and sys.stderr.isatty()
         self._drawn_at = float("-inf")
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Bar:
         self._draw()
         return self
 

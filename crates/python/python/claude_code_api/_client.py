@@ -12,6 +12,7 @@ from ._types import Model, Response
 
 if TYPE_CHECKING:
     from ._batch import BatchStream
+    from ._batches import Batches
     from ._reports import BatchResponse, UsageStats
 
 
@@ -188,6 +189,13 @@ class ClaudeClient:
             idempotency_key,
         )
         return BatchStream(self._open().batch(call), len(call["prompts"]))
+
+    @property
+    def batches(self) -> Batches:
+        """Batches that the service stores, and works on whether or not anybody waits: create, get, list, results, cancel, wait."""
+        from ._batches import Batches
+
+        return Batches(self._open)
 
     def get_usage(self, period: str = "month", project_id: Optional[str] = None) -> UsageStats:
         """What a project has used in the ``"month"``, ``"week"`` or ``"day"`` that is now, in UTC."""

@@ -44,6 +44,29 @@ class BatchResponse(Record):
 
 
 @dataclass(repr=False, eq=False)
+class BatchJob(Record):
+    """A batch that the service stores, as it was when it was asked for.
+
+    status: "running"; "cancelling", while prompts of a cancelled one still end; "cancelled"; or "ended", when every prompt has its
+    result. total_cost_nanos: exact. The last four: RFC 3339; None while it has not come to that.
+    """
+
+    id: str
+    project_id: str
+    status: str
+    total: int
+    completed: int
+    failed: int
+    total_cost: float
+    total_tokens: int
+    total_cost_nanos: int
+    created_at: str
+    cancelled_at: Optional[str] = None
+    ended_at: Optional[str] = None
+    expires_at: Optional[str] = None
+
+
+@dataclass(repr=False, eq=False)
 class UsageStats(Record):
     """What a project has used in a period."""
 
