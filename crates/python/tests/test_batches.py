@@ -146,6 +146,8 @@ def test_what_is_no_batch_is_said_so(service, caller):
         batches.create(["hi"], model="gpt-4")
     with pytest.raises(ValueError, match="after"):
         batches.results(UNKNOWN, after=-1)
+    with pytest.raises(TypeError, match="batch: takes a text"):
+        batches.get(7)
     with pytest.raises(ValueError, match="timeout"):
         batches.wait(UNKNOWN, timeout=0)
     with pytest.raises(TypeError, match="prompts"):

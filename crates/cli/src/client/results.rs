@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{File, TryLockError},
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
     path::Path,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use claude_code_api_client::{BatchEvent, BatchResult, BatchTotals};
 use serde::Serialize;
 
@@ -42,9 +42,9 @@ impl Results {
     pub(super) fn lock(&self) -> anyhow::Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         let is_file = file.metadata()?.is_file();
-        if is_file {
-            file.try_lock().context("another run writes its results there")?;
-        }
+        // Where there are no locks, as on some networks, it goes without.
+        let is_taken = is_file && matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        ensure!(!is_taken, "another run writes its results there; wait for it, or end it");
         Ok(is_file)
     }
 

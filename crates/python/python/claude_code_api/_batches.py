@@ -205,10 +205,8 @@ class AsyncBatches:
 
 
 def _id(batch: Union[BatchJob, str]) -> str:
-    return batch.id if isinstance(batch, BatchJob) else batch
+    return batch.id if isinstance(batch, BatchJob) else _arguments.required("batch", batch)
 
 
 def _after(count: int) -> int:
-    if count < 0:
-        raise ValueError(f"after: takes how many results there are already; it was {count!r}")
-    return count
+    return _arguments.whole("after", count, 0, 2**63 - 1) or 0
