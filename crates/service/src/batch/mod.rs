@@ -1,5 +1,5 @@
 //! Batch: many prompts as calls of their own, so many at a time. The second caller of [`call::start`]: for a request that waits for
-//! the results ([`outcomes`]), and for batches that are stored and have no one waiting ([`runner`]).
+//! the results ([`outcomes`]), and for batches that are stored and have no one waiting (`runner`).
 //!
 //! What it does not have room for now it asks for again within the deadline of the prompt: a batch goes on at the pace that its
 //! project and its backend allow.
