@@ -98,7 +98,7 @@ impl Plan {
         Ok(())
     }
 
-    pub(super) fn decoded(&self, index: usize, with: &CompleteRequest) -> Result<Request, ApiError> {
+    fn decoded(&self, index: usize, with: &CompleteRequest) -> Result<Request, ApiError> {
         let decoded = item::decoded(with, self.prompts[index].prompt.clone());
         decoded.map_err(|error| error.within(&format!("prompts[{index}]"), "prompt"))
     }
