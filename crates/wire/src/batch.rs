@@ -39,6 +39,9 @@ pub struct BatchRequest {
     /// Answer as server-sent events.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
+    /// At half price, within 24 hours: for stored batches on the Messages API.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub economy: bool,
 }
 
 /// One prompt of a batch. A plain text is one without an id.

@@ -13,6 +13,9 @@ pub struct BatchJob {
     pub project_id: String,
     /// How far it is.
     pub status: BatchJobStatus,
+    /// Whether it runs at half price, within 24 hours.
+    #[serde(default)]
+    pub economy: bool,
     /// How many prompts there are.
     pub total: u64,
     /// How many were answered until now.
