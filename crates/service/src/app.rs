@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use claude_code_api_wire::{Health, HealthStatus, ServiceStatus};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -37,7 +38,7 @@ pub struct App {
     retries: Retries,
     open_reservations: OpenReservations,
     managing: tokio::sync::Mutex<()>,
-    batches: tokio::sync::Notify,
+    batches: watch::Sender<()>,
     tasks: TaskTracker,
     draining: CancellationToken,
     cut_off: CancellationToken,
@@ -68,7 +69,7 @@ impl App {
             retries: Retries::default(),
             open_reservations: OpenReservations::default(),
             managing: tokio::sync::Mutex::default(),
-            batches: tokio::sync::Notify::new(),
+            batches: watch::Sender::default(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             cut_off: CancellationToken::new(),
@@ -140,14 +141,14 @@ impl App {
         &self.retries
     }
 
-    /// Ends when there is another batch, or one fewer, for whoever works on them.
-    pub(crate) async fn batches_changed(&self) {
-        self.batches.notified().await;
+    /// What tells whoever works on batches that there is another one, or one fewer.
+    pub(crate) fn batches_changes(&self) -> BatchesChanges {
+        BatchesChanges(self.batches.subscribe())
     }
 
     /// There is another batch to work on, or one fewer.
     pub(crate) fn tell_batches_changed(&self) {
-        self.batches.notify_one();
+        self.batches.send_replace(());
     }
 
     /// One change of a project at a time, until what this gives is dropped.
@@ -213,6 +214,17 @@ impl App {
     /// The same for what outlives a borrow.
     pub(crate) fn cut_off_token(&self) -> CancellationToken {
         self.cut_off.clone()
+    }
+}
+
+/// Changes of which batches there are to work on.
+pub(crate) struct BatchesChanges(watch::Receiver<()>);
+
+impl BatchesChanges {
+    /// Ends with the next one.
+    pub(crate) async fn next(&mut self) {
+        // The sender lives as long as the app.
+        let _ = self.0.changed().await;
     }
 }
 

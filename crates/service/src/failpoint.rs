@@ -17,13 +17,17 @@ pub enum Failpoint {
     Committing,
     /// The entry is written; its caller knows nothing of it.
     Settled,
+    /// A slice of a batch is stored and held for; nothing of it was submitted.
+    Intended,
+    /// Upstream has taken a slice; which batch that is there is not stored.
+    Submitted,
     /// The last bytes of the answer are the next to leave.
     Ending,
 }
 
 impl Failpoint {
-    /// Every one, in the order of a call.
-    pub const ALL: [Self; 8] = [
+    /// Those of a call, in its order.
+    pub const OF_CALLS: [Self; 8] = [
         Self::Held,
         Self::Sending,
         Self::Retrying,
@@ -44,6 +48,8 @@ impl Failpoint {
             Self::Settling => "settling",
             Self::Committing => "committing",
             Self::Settled => "settled",
+            Self::Intended => "intended",
+            Self::Submitted => "submitted",
             Self::Ending => "ending",
         }
     }

@@ -68,6 +68,11 @@ id!(
     "batch_"
 );
 id!(
+    /// Id of a slice of an economy batch: `slice_…`.
+    SliceId,
+    "slice_"
+);
+id!(
     /// Id of a key: `key_…`. It is no secret; the key is.
     KeyId,
     "key_"

@@ -35,6 +35,8 @@ pub struct Terms {
     pub items_max: u32,
     /// What is asked beside each prompt, in the caller's words.
     pub request: String,
+    /// Whether an upstream runs them when it has room, at half price.
+    pub is_economy: bool,
 }
 
 /// A prompt to store.
@@ -62,6 +64,8 @@ pub struct BatchJob {
     pub id: BatchId,
     /// The project that pays.
     pub project: ProjectId,
+    /// Whether it runs upstream, at half price.
+    pub is_economy: bool,
     /// How many items there are.
     pub total: u64,
     /// How many of them were answered, and what came of it.

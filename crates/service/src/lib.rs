@@ -21,6 +21,7 @@ pub mod operator;
 pub mod price;
 pub mod project;
 mod serve;
+pub mod slice;
 pub mod store;
 pub mod usage;
 pub mod window;

@@ -36,6 +36,9 @@ impl Rate {
 
     /// What these tokens cost on these terms: rounded up to the nano-dollar, once.
     pub fn cost(&self, usage: &Usage, terms: Terms) -> Nanos {
+        if terms.batch {
+            return self.halved().cost(usage, Terms { batch: false, ..terms });
+        }
         let cached = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens + usage.cache_read_tokens;
         let parts = [
             (usage.input_tokens.saturating_sub(cached), self.input),
@@ -79,11 +82,14 @@ impl Rate {
 
 /// How a call was served, as far as that changes what its tokens cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each changes the price, or not, by itself")]
 pub struct Terms {
     /// In fast mode, at twice the price: published for Opus 5.5 (8 / 40 USD).
     pub fast: bool,
     /// In the United States alone, at 1.1 times the price ("Data residency" in Anthropic's documentation of prices).
     pub in_us: bool,
+    /// In a batch of the upstream's, at half the price.
+    pub batch: bool,
     /// On terms that no table of prices covers.
     pub unknown: bool,
 }
@@ -238,7 +244,9 @@ mod tests {
         let (table, now) = (PriceTable::default(), at("2026-11-01"));
         let usage =
             Usage { input_tokens: 1_000_000, output_tokens: 1, cache_read_tokens: 1_000_000, ..Usage::default() };
-        let cost = |fast, in_us, unknown| table.cost("claude-opus-5-5", now, &usage, Terms { fast, in_us, unknown });
+        let cost = |fast, in_us, unknown| {
+            table.cost("claude-opus-5-5", now, &usage, Terms { fast, in_us, unknown, ..Terms::default() })
+        };
         let plain = Nanos(200_000_000 + 20_000);
         assert_eq!(cost(false, false, false), Priced { cost: plain, unpriced: false });
         assert_eq!(cost(true, false, false).cost, Nanos(2 * plain.0));

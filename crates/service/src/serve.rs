@@ -19,7 +19,12 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::{app::App, batch::runner, config::Listen, http};
+use crate::{
+    app::App,
+    batch::{economy, runner},
+    config::Listen,
+    http,
+};
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -71,6 +76,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, shutdown: impl Future<Ou
     app.spawn(keep_directory_fresh(Arc::clone(&app)));
     app.spawn(forget_expired(Arc::clone(&app)));
     app.spawn(runner::run(Arc::clone(&app), http::STORED_ITEMS));
+    app.spawn(economy::run(Arc::clone(&app), http::STORED_ITEMS));
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {

@@ -221,7 +221,7 @@ fn request_at(failpoint: Failpoint, number: usize) -> Value {
 /// Whatever the step at which a process dies: its callers send their calls again to the next, and each is done once.
 async fn every_step_can_be_the_last(database: Option<&PostgresServer>) {
     const CALLS: usize = 8;
-    for failpoint in Failpoint::ALL {
+    for failpoint in Failpoint::OF_CALLS {
         let (simulator, url) = (Simulator::start(), database.map(PostgresServer::database));
         let mut flags = vec!["--log", "error"];
         if let Some(url) = &url {

@@ -18,6 +18,7 @@ use crate::{
 
 pub mod anthropic;
 pub mod conformance;
+pub mod economy;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod said;
@@ -274,6 +275,11 @@ pub trait Backend: Send + Sync {
 
     /// Starts a call.
     fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Answering, Failure>>;
+
+    /// The batches that it runs when it has room, where it does.
+    fn economy(&self) -> Option<&dyn economy::Economy> {
+        None
+    }
 
     /// How long it is to be left alone, as far as it knows; zero: not at all.
     fn ready_in(&self) -> Duration;

@@ -125,7 +125,7 @@ fn piece(delta: Delta) -> Said {
 }
 
 /// Tokens as they are counted here: the input's are all of them.
-fn usage(counted: &anthropic::Usage) -> Usage {
+pub(super) fn usage(counted: &anthropic::Usage) -> Usage {
     let written = counted.cache_creation_input_tokens.unwrap_or(0);
     let an_hour = counted.cache_creation.map_or(0, |of| of.ephemeral_1h_input_tokens).min(written);
     let read = counted.cache_read_input_tokens.unwrap_or(0);
@@ -139,13 +139,14 @@ fn usage(counted: &anthropic::Usage) -> Usage {
 }
 
 /// How a call is served, as far as its usage says so.
-fn terms(counted: &anthropic::Usage) -> Terms {
+pub(super) fn terms(counted: &anthropic::Usage) -> Terms {
     let is = |value: &Option<String>, known: &[&str]| value.as_deref().is_none_or(|value| known.contains(&value));
     let tools = counted.server_tool_use.iter().flat_map(|tools| tools.values());
     Terms {
         fast: counted.speed.as_deref() == Some("fast"),
         in_us: counted.inference_geo.as_deref() == Some("us"),
-        unknown: !is(&counted.service_tier, &["standard"])
+        batch: counted.service_tier.as_deref() == Some("batch"),
+        unknown: !is(&counted.service_tier, &["standard", "batch"])
             || !is(&counted.inference_geo, &["global", "not_available", "us"])
             || !is(&counted.speed, &["standard", "fast"])
             || counted.iterations.as_ref().is_some_and(|iterations| iterations.len() > 1)

@@ -15,6 +15,7 @@ use crate::{
     call::{self, Answer, CallFailure, Caller, Hearing, Priority, Request, Updates},
 };
 
+pub(crate) mod economy;
 pub(crate) mod runner;
 
 /// What came of one of the requests.

@@ -49,6 +49,7 @@ pub(crate) struct Dialect {
 /// Works on batches until shutdown.
 pub(crate) async fn run(app: Arc<App>, dialect: Dialect) {
     let (tell, told) = mpsc::unbounded_channel();
+    let mut changes = app.batches_changes();
     let mut runner = Runner { app: Arc::clone(&app), dialect, batches: BTreeMap::new(), tell, told };
     let mut looked_at = None;
     while !app.is_draining() {
@@ -59,7 +60,7 @@ pub(crate) async fn run(app: Arc<App>, dialect: Dialect) {
         runner.fill().await;
         tokio::select! {
             () = app.draining() => {}
-            () = app.batches_changed() => looked_at = None,
+            () = changes.next() => looked_at = None,
             () = runner.hear() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
@@ -137,6 +138,7 @@ impl Runner {
             Ok(open) => open,
             Err(error) => return tracing::warn!(%error, "batches could not be read; trying again"),
         };
+        let open: Vec<OpenBatchJob> = open.into_iter().filter(|batch| !batch.terms.is_economy).collect();
         let ids: BTreeSet<BatchId> = open.iter().map(|batch| batch.id).collect();
         self.batches.retain(|id, here| ids.contains(id) || !here.is_idle());
         for OpenBatchJob { id, terms, is_cancelled } in open {

@@ -102,7 +102,7 @@ pub enum CallFailure {
 
 impl CallFailure {
     /// The failure of a call on `backend`.
-    pub(super) fn from_backend(backend: &'static str, reason: Reason) -> Self {
+    pub(crate) fn from_backend(backend: &'static str, reason: Reason) -> Self {
         match reason {
             Reason::Invalid { field, message } => Self::Invalid { field, message },
             Reason::Refused { status, message } => Self::Refused { status, message },

@@ -43,7 +43,7 @@ impl Lines {
     }
 
     /// Whether calls of the project wait.
-    pub(super) fn has_waiting(&self, project: &ProjectId) -> bool {
+    pub(crate) fn has_waiting(&self, project: &ProjectId) -> bool {
         self.locked().contains_key(project)
     }
 

@@ -23,6 +23,7 @@ mod bound;
 mod claim;
 mod count;
 mod dispatch;
+pub(crate) mod economy;
 mod failure;
 mod feed;
 mod line;
@@ -46,7 +47,7 @@ pub use queue::Priority;
 pub use rate::Rates;
 use reserve::Held;
 pub use retry::Retries;
-pub(crate) use route::check_model;
+pub(crate) use route::{check_economy, check_model};
 pub use turn::Turns;
 
 /// Who calls, as authentication found out.

@@ -154,7 +154,7 @@ pub(super) async fn another(
 }
 
 /// What every attempt asks for.
-fn asked_for(project: ProjectId, request: &Request) -> Reserve {
+pub(super) fn asked_for(project: ProjectId, request: &Request) -> Reserve {
     Reserve {
         id: EntryId::new(),
         call: CallId::new(),
@@ -163,6 +163,7 @@ fn asked_for(project: ProjectId, request: &Request) -> Reserve {
         nanos_max: None,
         creates: None,
         claim: request.claim.clone(),
+        is_of_a_job: false,
         is_counted: false,
         is_bounded: true,
         after: None,
@@ -175,7 +176,7 @@ fn input_tokens(grant: &Grant, routed: &Routed) -> i64 {
     bounds.max().unwrap_or(0).min(grant.held.tokens)
 }
 
-fn candidates(request: &Request, routed: &Routed) -> Vec<Candidate> {
+pub(super) fn candidates(request: &Request, routed: &Routed) -> Vec<Candidate> {
     let candidate = |target: &super::route::Target| Candidate {
         model: target.offer.shown_as().to_owned(),
         input_tokens: target.input_tokens,
@@ -187,7 +188,7 @@ fn candidates(request: &Request, routed: &Routed) -> Vec<Candidate> {
     routed.targets.iter().map(candidate).collect()
 }
 
-enum Granted {
+pub(super) enum Granted {
     Now(Grant),
     Running(CallId),
     Done,
@@ -202,7 +203,7 @@ struct Asking<'a> {
 }
 
 /// What the ledger says, where it does not refuse.
-enum Said {
+pub(super) enum Said {
     Granted(Granted),
     /// Room may come; until then, this is why not.
     Wait(CallFailure),
@@ -260,21 +261,11 @@ impl Asking<'_> {
             self.reserve.is_counted = self.routed.is_counted;
             self.reserve.is_bounded = self.routed.bound.unknown.is_none();
             match once(self.app, &self.reserve).await? {
-                Said::Unbounded => return Err(self.unbounded()),
+                Said::Unbounded => return Err(unbounded(self.routed)),
                 Said::Uncertain => bound::count(self.app, self.request, self.routed).await,
                 said => return Ok(said),
             }
         }
-    }
-
-    fn unbounded(&self) -> CallFailure {
-        let unknown = self.routed.bound.unknown.as_ref().expect("only what is unknown is unbounded");
-        let (field, what) = (unknown.field.clone(), &unknown.what);
-        let message = format!(
-            "{field}: cannot be bounded under a limit, and the project has one: {what}; leave it out, or lift the project's \
-             limits of tokens and money"
-        );
-        CallFailure::Invalid { field: field.into(), message }
     }
 
     /// Whether money is limited for this call, as far as is known before the ledger is asked.
@@ -286,6 +277,16 @@ impl Asking<'_> {
     }
 }
 
+pub(super) fn unbounded(routed: &Routed) -> CallFailure {
+    let unknown = routed.bound.unknown.as_ref().expect("only what is unknown is unbounded");
+    let (field, what) = (unknown.field.clone(), &unknown.what);
+    let message = format!(
+        "{field}: cannot be bounded under a limit, and the project has one: {what}; leave it out, or lift the project's limits \
+         of tokens and money"
+    );
+    CallFailure::Invalid { field: field.into(), message }
+}
+
 /// Asks the ledger, once.
 async fn once(app: &App, reserve: &Reserve) -> Result<Said, CallFailure> {
     let mut unanswered = Unanswered { app, reserve: Some(reserve) };
@@ -294,6 +295,15 @@ async fn once(app: &App, reserve: &Reserve) -> Result<Said, CallFailure> {
         CallFailure::LedgerDown
     })?;
     unanswered.reserve = None;
+    if reserved == Reserved::Gone {
+        // What was charged for it is taken back.
+        unanswered.reserve = Some(reserve);
+    }
+    understood(reserve, reserved)
+}
+
+/// What the ledger's answer means for the call.
+pub(super) fn understood(reserve: &Reserve, reserved: Reserved) -> Result<Said, CallFailure> {
     let (project, retry_after) = (|| reserve.project.clone(), LINE_RETRY_AFTER);
     match reserved {
         Reserved::Granted(grant) => Ok(Said::Granted(Granted::Now(grant))),
@@ -303,11 +313,7 @@ async fn once(app: &App, reserve: &Reserve) -> Result<Said, CallFailure> {
         Reserved::Unbounded => Ok(Said::Unbounded),
         Reserved::Wait => Ok(Said::Wait(CallFailure::BudgetHeld { retry_after })),
         Reserved::CallsMax(calls_max) => Ok(Said::Wait(CallFailure::CallsMax { calls_max, retry_after })),
-        Reserved::Gone => {
-            // What was charged for it is taken back.
-            unanswered.reserve = Some(reserve);
-            Err(CallFailure::LedgerDown)
-        }
+        Reserved::Gone => Err(CallFailure::LedgerDown),
         Reserved::Conflict => Err(CallFailure::Conflict),
         Reserved::Exceeded(shortage, now) => {
             Err(CallFailure::BudgetExceeded { project: project(), shortage: Box::new(shortage), now })

@@ -23,10 +23,25 @@ use crate::{
 pub(super) struct Target {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) offer: Offer,
+    pace: Pace,
     /// The most tokens that the input can be.
     pub(super) input_tokens: i64,
     /// The dearest that a call of this size can be.
     pub(super) price: Rate,
+}
+
+/// When a call is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Now,
+    /// Within a day, at half price.
+    Economy,
+}
+
+impl Pace {
+    fn is_kept_by(self, backend: &dyn Backend) -> bool {
+        self == Self::Now || backend.economy().is_some()
+    }
 }
 
 /// What routing found.
@@ -48,16 +63,25 @@ const AUTO: [Tier; 2] = [Tier::Sonnet, Tier::Haiku];
 const CLOCKS_APART: Duration = Duration::from_mins(5);
 
 pub(super) fn candidates(app: &App, request: &Request) -> Result<Routed, CallFailure> {
+    among(app, request, Pace::Now)
+}
+
+/// The same for a prompt that is run at half price, when an upstream has room.
+pub(super) fn in_economy(app: &App, request: &Request) -> Result<Routed, CallFailure> {
+    among(app, request, Pace::Economy)
+}
+
+fn among(app: &App, request: &Request, pace: Pace) -> Result<Routed, CallFailure> {
     let mut bound = bound::by_bytes(&request.asked);
     let mut targets: Vec<Target> = Vec::new();
-    for (backend, offer) in offers(app, &request.model) {
+    for (backend, offer) in offers(app, &request.model).filter(|(backend, _)| pace.is_kept_by(&***backend)) {
         // A backend may offer one model for several tiers.
         if targets.iter().all(|known| known.offer.model_id != offer.model_id || known.offer.tier != offer.tier) {
-            targets.push(target(app, backend, offer, bound.tokens)?);
+            targets.push(target(app, backend, offer, pace, bound.tokens)?);
         }
     }
     if targets.is_empty() {
-        return Err(unknown_model(app, &request.model));
+        return Err(if pace == Pace::Now { unknown_model(app, &request.model) } else { no_economy(&request.model) });
     }
     if targets.iter().all(|target| target.offer.is_embedded) {
         // The embedded model refuses what it does not know.
@@ -75,19 +99,25 @@ pub(super) fn offers<'a>(app: &'a App, asked: &ModelChoice) -> impl Iterator<Ite
         .flat_map(|choice| app.backends().iter().filter_map(move |backend| Some((backend, backend.offer(&choice)?))))
 }
 
-fn target(app: &App, backend: &Arc<dyn Backend>, offer: Offer, input_tokens: i64) -> Result<Target, CallFailure> {
-    let price = dearest(app, &offer, input_tokens).ok_or_else(|| CallFailure::Invalid {
+fn target(
+    app: &App,
+    backend: &Arc<dyn Backend>,
+    offer: Offer,
+    pace: Pace,
+    input_tokens: i64,
+) -> Result<Target, CallFailure> {
+    let price = dearest(app, &offer, pace, input_tokens).ok_or_else(|| CallFailure::Invalid {
         field: "model".into(),
         message: format!(
             "model: {:?} has no known price; `claude-code-api prices` lists the models that have",
             offer.model_id
         ),
     })?;
-    Ok(Target { backend: Arc::clone(backend), offer, input_tokens, price })
+    Ok(Target { backend: Arc::clone(backend), offer, pace, input_tokens, price })
 }
 
 /// The dearest that a call of this size can be, whenever within the next while the ledger holds it.
-fn dearest(app: &App, offer: &Offer, input_tokens: i64) -> Option<Rate> {
+fn dearest(app: &App, offer: &Offer, pace: Pace, input_tokens: i64) -> Option<Rate> {
     if offer.is_embedded {
         return Some(Rate::default());
     }
@@ -96,21 +126,22 @@ fn dearest(app: &App, offer: &Offer, input_tokens: i64) -> Option<Rate> {
     let from = Moment(now.0 - later(CLOCKS_APART));
     let until = Moment(now.0.saturating_add(later(CLOCKS_APART + app.limits().budget_wait)));
     let worst = |at| app.prices().worst(&offer.model_id, at, input_tokens.cast_unsigned());
-    Some(worst(from)?.max(&worst(until)?))
+    let dearest = worst(from)?.max(&worst(until)?);
+    Some(if pace == Pace::Economy { dearest.halved() } else { dearest })
 }
 
 impl Target {
     /// The input is at most this, by a better bound.
     pub(super) fn bounded(&mut self, app: &App, input_tokens: i64) {
         self.input_tokens = input_tokens;
-        self.price = dearest(app, &self.offer, input_tokens).expect("it had a price when it was chosen");
+        self.price = dearest(app, &self.offer, self.pace, input_tokens).expect("it had a price when it was chosen");
     }
 }
 
 impl Routed {
     /// Whether an input may be priced at a dearer band than a smaller one.
     pub(super) fn crosses_a_band(&self, app: &App) -> bool {
-        self.targets.iter().any(|target| dearest(app, &target.offer, 0) != Some(target.price))
+        self.targets.iter().any(|target| dearest(app, &target.offer, target.pace, 0) != Some(target.price))
     }
 
     /// Why the target at `index` was chosen, where the caller left that to the service; `covered`: the first that the budget covers.
@@ -129,9 +160,25 @@ impl Routed {
 /// Whether any backend has this model, and it a price.
 pub(crate) fn check_model(app: &App, asked: &ModelChoice) -> Result<(), CallFailure> {
     match offers(app, asked).next() {
-        Some((backend, offer)) => target(app, backend, offer, 0).map(drop),
+        Some((backend, offer)) => target(app, backend, offer, Pace::Now, 0).map(drop),
         None => Err(unknown_model(app, asked)),
     }
+}
+
+/// Whether any backend has this model, and it a price, and runs it at half price when it has room.
+pub(crate) fn check_economy(app: &App, asked: &ModelChoice) -> Result<(), CallFailure> {
+    check_model(app, asked)?;
+    let is_offered = offers(app, asked).any(|(backend, _)| Pace::Economy.is_kept_by(&**backend));
+    if is_offered { Ok(()) } else { Err(no_economy(asked)) }
+}
+
+fn no_economy(asked: &ModelChoice) -> CallFailure {
+    let message = format!(
+        "economy: {:?} is on no backend here that runs batches at half price; backend anthropic does. Leave it out, or configure \
+         that backend",
+        asked.as_str().chars().take(80).collect::<String>()
+    );
+    CallFailure::Invalid { field: "economy".into(), message }
 }
 
 pub(super) fn unknown_model(app: &App, asked: &ModelChoice) -> CallFailure {

@@ -17,6 +17,7 @@ use crate::{
     failpoint::Failpoint,
     ledger::{Ended, Settle, Settled, Spent},
     money::Nanos,
+    store::StoreError,
     usage::Usage,
 };
 
@@ -161,20 +162,7 @@ fn held(reservation: &Reservation<'_>) -> Spent {
 
 /// Writes the entry, or sees to its being written when that fails now.
 async fn record(app: &App, settle: Settle) -> Result<(), CallFailure> {
-    Failpoint::Settling.reach();
-    let settled = app.store().settle(settle.clone()).await;
-    Failpoint::Settled.reach();
-    app.lines().room(&settle.project);
-    match settled {
-        Ok(Settled::Closed(overrun)) if overrun.tokens > 0 || overrun.nanos > 0 => {
-            tracing::error!(
-                entry = %settle.id,
-                tokens = overrun.tokens,
-                nanos = overrun.nanos,
-                "a call came to more than was held for it; the bound on its input is wrong"
-            );
-            Ok(())
-        }
+    match once(app, &settle).await {
         Ok(Settled::Superseded) => {
             tracing::warn!(entry = %settle.id, "a call that was taken for dead has ended, and runs again elsewhere");
             Err(CallFailure::LedgerDown)
@@ -186,6 +174,25 @@ async fn record(app: &App, settle: Settle) -> Result<(), CallFailure> {
             Err(CallFailure::LedgerDown)
         }
     }
+}
+
+/// Settles, where the store can.
+pub(super) async fn once(app: &App, settle: &Settle) -> Result<Settled, StoreError> {
+    Failpoint::Settling.reach();
+    let settled = app.store().settle(settle.clone()).await;
+    Failpoint::Settled.reach();
+    app.lines().room(&settle.project);
+    if let Ok(Settled::Closed(overrun)) = settled
+        && (overrun.tokens > 0 || overrun.nanos > 0)
+    {
+        tracing::error!(
+            entry = %settle.id,
+            tokens = overrun.tokens,
+            nanos = overrun.nanos,
+            "a call came to more than was held for it; the bound on its input is wrong"
+        );
+    }
+    settled
 }
 
 /// Settles however long it takes; what is left when the process ends, the next one charges.

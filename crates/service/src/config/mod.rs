@@ -40,6 +40,8 @@ pub struct Limits {
     pub idempotency_ttl: Duration,
     /// How long a stored batch is kept once it has ended.
     pub batch_ttl: Duration,
+    /// How long it is looked for a submitted slice of an economy batch of which nothing is known.
+    pub economy_unknown_after: Duration,
 }
 
 /// Settings of the embedded model.
@@ -295,6 +297,12 @@ impl Layers<'_> {
             budget_wait: self.seconds("budget_wait", given.budget_wait, file.budget_wait, 10.0)?,
             idempotency_ttl: self.seconds("idempotency_ttl", given.idempotency_ttl, file.idempotency_ttl, 3_600.0)?,
             batch_ttl: self.seconds("batch_ttl", given.batch_ttl, file.batch_ttl, 604_800.0)?,
+            economy_unknown_after: self.seconds(
+                "economy_unknown_after",
+                given.economy_unknown_after,
+                file.economy_unknown_after,
+                600.0,
+            )?,
         })
     }
 

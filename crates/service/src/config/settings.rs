@@ -59,6 +59,10 @@ pub struct Settings {
     /// Seconds that a stored batch is kept with its prompts and results once it has ended [default: 604800, a week]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_BATCH_TTL", value_name = "SECONDS")]
     pub batch_ttl: Option<f64>,
+    /// Seconds that it is looked for prompts of an economy batch whose submission was cut off, before they count as paid for and
+    /// lost [default: 600]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_ECONOMY_UNKNOWN_AFTER", value_name = "SECONDS")]
+    pub economy_unknown_after: Option<f64>,
     /// When an answer leaves that was paid for: once the operating system has its entry, or the disk [default: process]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_DURABILITY", value_enum)]
     pub durability: Option<Durability>,

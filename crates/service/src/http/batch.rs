@@ -52,6 +52,10 @@ pub(super) async fn batch(
     let key = spend::idempotency_key(request.headers())?;
     let body: BatchRequest = body::json(request, app.limits().body_bytes_max).await?;
     let caller = caller.acting_for(&app, body.project_id.as_deref())?;
+    if body.economy {
+        let message = "economy: takes up to a day, so that nobody can wait for the answer here; send it to /v1/batches";
+        return Err(ApiError::invalid("economy", message));
+    }
     let (calls_max, stream) = (calls_max(&body)?, body.stream);
     let plan = Plan::of(body, key);
     plan.check(&app)?;
@@ -72,13 +76,14 @@ pub(super) struct Plan {
     pub(super) prompts: Vec<BatchPrompt>,
     pub(super) all: CompleteRequest,
     key: Option<String>,
+    is_economy: bool,
 }
 
 impl Plan {
     pub(super) fn of(body: BatchRequest, key: Option<String>) -> Self {
-        let BatchRequest { prompts, model, system, max_tokens, timeout, max_cost, .. } = body;
+        let BatchRequest { prompts, model, system, max_tokens, timeout, max_cost, economy: is_economy, .. } = body;
         let all = CompleteRequest { model, system, max_tokens, timeout, max_cost, ..CompleteRequest::default() };
-        Self { prompts, all, key }
+        Self { prompts, all, key, is_economy }
     }
 
     /// What all share is checked with the first prompt.
@@ -92,7 +97,8 @@ impl Plan {
             let bare = CompleteRequest::default();
             let request = self.decoded(index, if index == 0 { &self.all } else { &bare })?;
             if index == 0 {
-                call::check_model(app, &request.model)?;
+                let check = if self.is_economy { call::check_economy } else { call::check_model };
+                check(app, &request.model)?;
             }
         }
         Ok(())

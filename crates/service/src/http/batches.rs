@@ -63,7 +63,11 @@ pub(super) async fn create(
         let message = "stream: a stored batch has no stream; read its results from /v1/batches/{id}/results";
         return Err(ApiError::invalid("stream", message));
     }
+    if body.economy {
+        check_economy(&body)?;
+    }
     let caller = caller.acting_for(&app, body.project_id.as_deref())?;
+    let is_economy = body.economy;
     let items_max = u32::try_from(calls_max(&body)?).expect("at most a thousand");
     let claim = key.map(|key| claim(&app, &caller.project, &key, &body));
     let plan = Plan::of(body, None);
@@ -73,7 +77,7 @@ pub(super) async fn create(
         return Err(ApiError::no_project(&caller.project));
     }
     let request = serde_json::to_string(&plan.all).expect("wire types serialize");
-    let terms = Terms { project: caller.project, makes_project: caller.makes_project, items_max, request };
+    let terms = Terms { project: caller.project, makes_project: caller.makes_project, items_max, request, is_economy };
     let items = plan.prompts.into_iter().map(|BatchPrompt { prompt, id }| NewItem { prompt, name: id }).collect();
     let new = NewBatchJob { id: BatchId::new(), terms, claim, items, kept_for: app.limits().batch_ttl };
     match app.store().add_batch(new).await? {
@@ -82,6 +86,23 @@ pub(super) async fn create(
             Ok((StatusCode::ACCEPTED, Json(shown(&job))).into_response())
         }
         Added::Conflict => Err(ApiError::from(crate::call::CallFailure::Conflict)),
+    }
+}
+
+/// What a batch cannot say of itself that is run when there is room.
+fn check_economy(body: &BatchRequest) -> Result<(), ApiError> {
+    let said = [
+        ("timeout", body.timeout.is_some()),
+        ("max_concurrency", body.max_concurrency.is_some()),
+        ("parallel", body.parallel.is_some()),
+    ];
+    match said.iter().find(|(_, is_said)| *is_said) {
+        Some((field, _)) => {
+            let message =
+                format!("{field}: an economy batch is run when there is room, within a day; leave {field} out");
+            Err(ApiError::invalid(*field, message))
+        }
+        None => Ok(()),
     }
 }
 
@@ -261,6 +282,7 @@ fn shown(job: &BatchJob) -> Shown {
             (Some(_), Some(_)) => BatchJobStatus::Cancelled,
             (None, Some(_)) => BatchJobStatus::Ended,
         },
+        economy: job.is_economy,
         total: job.total,
         completed: job.sums.completed,
         failed: job.sums.failed,

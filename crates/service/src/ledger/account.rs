@@ -19,7 +19,7 @@ pub struct Counter {
 pub struct Account {
     /// What it may use; `None`: there is no such project yet.
     pub limits: Option<Limits>,
-    /// Its open reservations.
+    /// Its calls that run: the open reservations that are not of a job.
     pub calls: i64,
     /// With whether it differs from what was loaded.
     counters: BTreeMap<(Period, Day), (Counter, bool)>,

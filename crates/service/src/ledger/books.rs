@@ -11,7 +11,8 @@ use std::{
 
 use super::{
     Account, Amount, Claim, ClaimScope, ClaimState, Claimed, Clamp, Counter, Ended, Entry, Grant, Kept, Limit, Limits,
-    ModelUsage, Project, Reservation, Reserve, Reserved, Resolve, Resolved, Settle, Settled, SettledBy, Spent,
+    ModelUsage, OF_A_JOB, Project, Reservation, Reserve, Reserved, Resolve, Resolved, Settle, Settled, SettledBy,
+    Spent,
     admit::{Admission, Room},
 };
 use crate::{
@@ -164,7 +165,8 @@ impl Books {
             return Reserved::Unbounded;
         }
         let account = self.account(&reserve.project);
-        if let Some(most) = limits.calls_max.filter(|most| account.calls >= i64::from(*most)) {
+        let calls_max = limits.calls_max.filter(|_| !reserve.is_of_a_job);
+        if let Some(most) = calls_max.filter(|most| account.calls >= i64::from(*most)) {
             return Reserved::CallsMax(most);
         }
         let room = Room { limits: &limits, counters: account.windows(day), nanos_max: reserve.nanos_max };
@@ -178,8 +180,8 @@ impl Books {
             Admission::Fits(kept, held) => {
                 self.create(&reserve.project, limits);
                 let call = self.claim(reserve);
-                self.hold(reserve, call, day, &kept, held);
-                Reserved::Granted(Grant { call, epoch: self.epoch, kept, held, reserved_at: self.now })
+                let epoch = self.hold(reserve, call, day, &kept, held);
+                Reserved::Granted(Grant { call, epoch, kept, held, reserved_at: self.now })
             }
         }
     }
@@ -254,9 +256,11 @@ impl Books {
         }
     }
 
-    fn hold(&mut self, reserve: &Reserve, call: CallId, day: Day, kept: &[Kept], held: Amount) {
+    /// Whose it is then.
+    fn hold(&mut self, reserve: &Reserve, call: CallId, day: Day, kept: &[Kept], held: Amount) -> i64 {
+        let epoch = if reserve.is_of_a_job { OF_A_JOB } else { self.epoch };
         let account = self.account(&reserve.project);
-        account.calls += 1;
+        account.calls += i64::from(epoch != OF_A_JOB);
         account.change(day, |counter| counter.held += held);
         let kept = kept.iter().map(|kept| &reserve.candidates[kept.index]);
         let dearest = kept.max_by_key(|candidate| candidate.output_price).expect("something fits");
@@ -264,7 +268,7 @@ impl Books {
             id: reserve.id,
             call,
             project: reserve.project.clone(),
-            epoch: self.epoch,
+            epoch,
             day,
             held,
             model: dearest.model.clone(),
@@ -275,6 +279,7 @@ impl Books {
         };
         self.changes.opened.push(reservation.clone());
         self.reservations.insert(reservation.id, reservation);
+        epoch
     }
 
     /// Closes a reservation: what it came to is spent where it was held. By compare-and-set on its being open: a second time
@@ -309,7 +314,9 @@ impl Books {
     /// Charges every loaded reservation of a dead epoch at its worst case.
     pub fn recover(&mut self, is_dead: impl Fn(i64) -> bool) -> usize {
         let dead: Vec<EntryId> =
-            self.reservations.values().filter(|open| is_dead(open.epoch)).map(|open| open.id).collect();
+            (self.reservations.values().filter(|open| open.epoch != OF_A_JOB && is_dead(open.epoch)))
+                .map(|open| open.id)
+                .collect();
         for id in &dead {
             let reservation = self.reservations.remove(id).expect("collected above");
             let spent = worst_case(&reservation);
@@ -323,7 +330,7 @@ impl Books {
         let amount = spent.as_ref().map_or(Amount::ZERO, Spent::amount);
         let overrun = if reservation.bounded { amount.above(reservation.held) } else { Amount::ZERO };
         let account = self.account(&reservation.project);
-        account.calls -= 1;
+        account.calls -= i64::from(reservation.epoch != OF_A_JOB);
         account.change(reservation.day, |counter| {
             counter.held -= reservation.held;
             counter.spent += amount;

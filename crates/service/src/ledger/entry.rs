@@ -9,6 +9,9 @@ use crate::{
     window::{Day, Moment},
 };
 
+/// The epoch of what is held for a job that outlives every process: no process's death ends it, and it is no call that runs.
+pub const OF_A_JOB: i64 = 0;
+
 /// What is held for one attempt of a call. It becomes one entry or one release, under the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
@@ -18,7 +21,7 @@ pub struct Reservation {
     pub call: CallId,
     /// Who pays.
     pub project: ProjectId,
-    /// The process that holds it.
+    /// The process that holds it; [`OF_A_JOB`] where none does.
     pub epoch: i64,
     /// The day whose windows hold it, and in which it is settled.
     pub day: Day,

@@ -17,6 +17,6 @@ pub use admit::{Candidate, Kept, Shortage, Unit};
 pub use amount::Amount;
 pub use books::{Books, Changes};
 pub use claim::{Claim, ClaimScope, ClaimState, Claimed};
-pub use entry::{Ended, Entry, Reservation, SettledBy, Spent};
+pub use entry::{Ended, Entry, OF_A_JOB, Reservation, SettledBy, Spent};
 pub use limits::{Clamp, Limit, Limits, Project};
 pub use operation::{Grant, Reserve, Reserved, Resolve, Resolved, Settle, Settled};

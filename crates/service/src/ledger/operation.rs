@@ -27,6 +27,8 @@ pub struct Reserve {
     pub creates: Option<Limits>,
     /// The idempotency key that the call was sent with.
     pub claim: Option<Claim>,
+    /// Whether a job holds it, rather than this process: see [`OF_A_JOB`](super::OF_A_JOB).
+    pub is_of_a_job: bool,
     /// Whether the bounds are the best there are: else they may be too high, and only what is certain by them is decided.
     pub is_counted: bool,
     /// Whether the bounds are bounds: else the call is only for projects without a limit of tokens or money.

@@ -4,10 +4,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use crate::{
-    id::{BatchId, KeyId},
+    id::{BatchId, KeyId, SliceId},
     job::{Added, BatchJob, EndedItem, Item, NewBatchJob, NewItem},
     key::Key,
     ledger::{Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
+    slice::{Adopted, NewSlice, Slice, SliceChange},
     window::Moment,
 };
 
@@ -34,6 +35,11 @@ pub(super) enum Job {
     EndItems(BatchId, Vec<EndedItem>, Reply<()>),
     GiveBack(BatchId, Vec<u32>, Reply<()>),
     CancelBatch(BatchId, Reply<Option<BatchJob>>),
+    OpenSlice(NewSlice, Reply<Vec<(u32, Reserved)>>),
+    TakeSlices(Reply<Vec<Slice>>),
+    ChangeSlice(SliceId, SliceChange, Reply<()>),
+    Adopt(SliceId, Vec<String>, Reply<Adopted>),
+    ReturnItems(SliceId, Vec<u32>, Reply<()>),
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -48,6 +54,9 @@ pub(super) enum Outcome {
     Added(Added),
     Items(Vec<Item>),
     Batch(Option<BatchJob>),
+    Holds(Vec<(u32, Reserved)>),
+    Slices(Vec<Slice>),
+    Adopted(Adopted),
     Done,
 }
 
@@ -90,12 +99,24 @@ impl Job {
                 | Self::EndItems(..)
                 | Self::GiveBack(..)
                 | Self::CancelBatch(..)
+        ) || self.is_of_slices()
+    }
+
+    /// Whether it changes slices of batches.
+    pub(super) fn is_of_slices(&self) -> bool {
+        matches!(
+            self,
+            Self::OpenSlice(..)
+                | Self::TakeSlices(..)
+                | Self::ChangeSlice(..)
+                | Self::Adopt(..)
+                | Self::ReturnItems(..)
         )
     }
 
     /// Whether it takes nothing on: it ends something, or takes something away.
     pub(super) fn takes_nothing_on(&self) -> bool {
-        matches!(self, Self::Settle(..) | Self::RevokeKey(..))
+        matches!(self, Self::Settle(..) | Self::RevokeKey(..) | Self::ChangeSlice(..) | Self::Adopt(..))
     }
 
     /// Keeps no answer, where it is to keep one.
@@ -121,12 +142,17 @@ impl Job {
                 | Self::AddKey(_, reply)
                 | Self::AddItems(.., reply)
                 | Self::EndItems(.., reply)
-                | Self::GiveBack(.., reply),
+                | Self::GiveBack(.., reply)
+                | Self::ChangeSlice(.., reply)
+                | Self::ReturnItems(.., reply),
                 Outcome::Done,
             ) => drop(reply.send(Ok(()))),
             (Self::AddBatch(.., reply), Outcome::Added(added)) => drop(reply.send(Ok(added))),
             (Self::TakeItems(.., reply), Outcome::Items(items)) => drop(reply.send(Ok(items))),
             (Self::CancelBatch(_, reply), Outcome::Batch(batch)) => drop(reply.send(Ok(batch))),
+            (Self::OpenSlice(_, reply), Outcome::Holds(holds)) => drop(reply.send(Ok(holds))),
+            (Self::TakeSlices(reply), Outcome::Slices(slices)) => drop(reply.send(Ok(slices))),
+            (Self::Adopt(.., reply), Outcome::Adopted(adopted)) => drop(reply.send(Ok(adopted))),
             (Self::RevokeKey(.., reply), Outcome::Key(key)) => drop(reply.send(Ok(key))),
             (Self::ForgetExpired(reply), Outcome::Count(count)) => drop(reply.send(Ok(count))),
             _ => unreachable!("an operation is answered in kind"),
@@ -142,10 +168,15 @@ impl Job {
             | Self::AddKey(_, reply)
             | Self::AddItems(.., reply)
             | Self::EndItems(.., reply)
-            | Self::GiveBack(.., reply) => drop(reply.send(Err(error))),
+            | Self::GiveBack(.., reply)
+            | Self::ChangeSlice(.., reply)
+            | Self::ReturnItems(.., reply) => drop(reply.send(Err(error))),
             Self::AddBatch(.., reply) => drop(reply.send(Err(error))),
             Self::TakeItems(.., reply) => drop(reply.send(Err(error))),
             Self::CancelBatch(_, reply) => drop(reply.send(Err(error))),
+            Self::OpenSlice(_, reply) => drop(reply.send(Err(error))),
+            Self::TakeSlices(reply) => drop(reply.send(Err(error))),
+            Self::Adopt(.., reply) => drop(reply.send(Err(error))),
             Self::RevokeKey(.., reply) => drop(reply.send(Err(error))),
             Self::ForgetExpired(reply) => drop(reply.send(Err(error))),
         }

@@ -7,13 +7,14 @@ use futures_core::future::BoxFuture;
 
 use crate::{
     directory::Directory,
-    id::{BatchId, KeyId},
+    id::{BatchId, KeyId, SliceId},
     job::{Added, BatchJob, EndedItem, Item, ItemResult, NewBatchJob, OpenBatchJob},
     key::Key,
     ledger::{
         Amount, ClaimScope, Entry, Limits, ModelUsage, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled,
     },
     project::ProjectId,
+    slice::{Adopted, NewSlice, Slice, SliceChange, SliceItem},
     window::{Day, Moment, Period},
 };
 
@@ -111,6 +112,25 @@ pub trait Store: Send + Sync {
 
     /// Cancels a batch, unless it has ended; the batch as it is then, if there is one.
     fn cancel_batch(&self, id: BatchId) -> BoxFuture<'_, Result<Option<BatchJob>, StoreError>>;
+
+    /// Makes a slice of those of these items that this process has taken on and whose holds are granted, in one commit; without any
+    /// there is none. What came of each hold, by place. Sending the same again changes nothing.
+    fn open_slice(&self, slice: NewSlice) -> BoxFuture<'_, Result<Vec<(u32, Reserved)>, StoreError>>;
+
+    /// The slices that have not ended and that this process works on: from now on also those that nobody works on.
+    fn take_slices(&self) -> BoxFuture<'_, Result<Vec<Slice>, StoreError>>;
+
+    /// Takes note of what became of a slice.
+    fn change_slice(&self, id: SliceId, change: SliceChange) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Gives a slice without a batch upstream the first of these that no slice has.
+    fn adopt(&self, id: SliceId, found: Vec<String>) -> BoxFuture<'_, Result<Adopted, StoreError>>;
+
+    /// The items of a slice that have no result.
+    fn slice_items(&self, id: SliceId) -> BoxFuture<'_, Result<Vec<SliceItem>, StoreError>>;
+
+    /// These items of a slice wait again, to be submitted in another one.
+    fn return_items(&self, id: SliceId, places: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Whether it can be reached, in a few words.
     fn health(&self) -> claude_code_api_wire::ServiceHealth;

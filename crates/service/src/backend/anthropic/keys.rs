@@ -78,6 +78,11 @@ impl Keys {
         self.0.len()
     }
 
+    /// Every one, whether or not it may be used now.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter()
+    }
+
     /// How many rest now.
     pub(super) fn resting(&self, now: Instant) -> usize {
         self.0.iter().filter(|key| key.locked(|state| state.rest(now).is_some())).count()

@@ -12,13 +12,14 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::{Answering, Asked, Backend, Capacity, Failure, Offer, Prompt, Reason, Spend};
+use super::{Answering, Asked, Backend, Capacity, Failure, Offer, Prompt, Reason, Spend, economy::Economy};
 use crate::{
     config,
     model::{ModelChoice, Tier},
 };
 use keys::{Key, Keys, NoneReady, Outcome, Why};
 
+mod batches;
 mod keys;
 mod request;
 mod response;
@@ -223,6 +224,10 @@ impl Backend for Anthropic {
     fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Answering, Failure>> {
         let model_id = model_id.to_owned();
         Box::pin(async move { self.answer(&model_id, prompt).await })
+    }
+
+    fn economy(&self) -> Option<&dyn Economy> {
+        Some(self)
     }
 
     fn ready_in(&self) -> Duration {

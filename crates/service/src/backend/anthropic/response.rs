@@ -125,7 +125,7 @@ fn wait(text: &str) -> Option<Duration> {
     Some(at.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-async fn bounded(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> {
+pub(super) async fn bounded(mut response: Response, bytes_max: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         if bytes.len() + chunk.len() > bytes_max {

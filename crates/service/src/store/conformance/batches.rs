@@ -31,7 +31,13 @@ fn new(project: &ProjectId, items: u32) -> NewBatchJob {
     let item = |place: u32| NewItem { prompt: format!("prompt {place}"), name: (place == 1).then(|| "one".to_owned()) };
     NewBatchJob {
         id: BatchId::new(),
-        terms: Terms { project: project.clone(), makes_project: true, items_max: 7, request: "{}".to_owned() },
+        terms: Terms {
+            project: project.clone(),
+            makes_project: true,
+            items_max: 7,
+            request: "{}".to_owned(),
+            is_economy: false,
+        },
         claim: None,
         items: (0..items).map(item).collect(),
         kept_for: KEPT_FOR,

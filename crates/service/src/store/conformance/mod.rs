@@ -88,6 +88,7 @@ pub fn reserve(project: &ProjectId, candidates: Vec<Candidate>) -> Reserve {
         creates: None,
         claim: None,
         is_counted: true,
+        is_of_a_job: false,
         is_bounded: true,
         after: None,
     }

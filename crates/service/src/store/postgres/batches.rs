@@ -13,8 +13,8 @@ use crate::{
 
 const ADD: &str =
     "insert into batch (id, project, makes_project, items_max, request, scope, fingerprint, total, kept_ms,
-        created_at, completed, failed, cost_nanos, tokens)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, now_ms(), 0, 0, 0, 0) on conflict do nothing";
+        economy, created_at, completed, failed, cost_nanos, tokens)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now_ms(), 0, 0, 0, 0) on conflict do nothing";
 const ADD_ITEMS: &str = "insert into item (batch, place, prompt, name)
     select $1, ordinal - 1, prompt, name from unnest($2::text[], $3::text[]) with ordinality as new (prompt, name, ordinal)";
 const KNOWN: &str = "select * from batch where id = $1 or scope = $2";
@@ -27,7 +27,7 @@ const RESULTS: &str =
 const LOCK: &str = "select completed + failed from batch where id = $1 for update";
 const TAKE: &str = "update item set epoch = $2
     where batch = $1 and place = any(array(
-        select place from item where batch = $1 and number is null and epoch is null
+        select place from item where batch = $1 and number is null and epoch is null and slice is null
         and exists (select from batch where id = $1 and cancelled_at is null)
         order by place limit $3 for update skip locked
     )) returning place, prompt";
@@ -55,16 +55,18 @@ pub(super) const GIVE_BACK_ALL: &str = "update item set epoch = null where epoch
 const CANCEL: &str =
     "update batch set cancelled_at = now_ms() where id = $1 and ended_at is null and cancelled_at is null";
 /// Ends a batch that has nothing left to wait for.
-const END: &str = "update batch set ended_at = now.ms, expires_at = now.ms + kept_ms
+pub(super) const END: &str = "update batch set ended_at = now.ms, expires_at = now.ms + kept_ms
     from (select now_ms() as ms) as now
     where id = $1 and ended_at is null and (completed + failed = total or cancelled_at is not null)
-    and not exists (select from item where batch = $1 and number is null and epoch is not null)";
+    and not exists (select from item where batch = $1 and number is null and epoch is not null)
+    and not exists (select from item where batch = $1 and number is null and slice is not null)";
 /// Nobody adds items to a batch that has ended: they go with it.
 const FORGET: &str = "with gone as (
         delete from batch where id in (
             select id from batch where expires_at <= (select now_ms()) limit 1 for update skip locked
         ) returning id
-    ), without as (delete from item where batch in (select id from gone))
+    ), without as (delete from item where batch in (select id from gone)),
+    nor as (delete from slice where batch in (select id from gone))
     select count(*) from gone";
 
 /// `None`: this process was taken for dead.
@@ -87,7 +89,7 @@ pub(super) async fn carry_out(db: &Connection, epoch: i64, job: &Job) -> Result<
 
 async fn add(db: &Connection, new: &NewBatchJob) -> Result<Added, Error> {
     db.run("begin").await?;
-    let Terms { project, makes_project, items_max, request } = &new.terms;
+    let Terms { project, makes_project, items_max, request, is_economy } = &new.terms;
     let scope = new.claim.as_ref().map(|claim| &claim.scope.as_bytes()[..]);
     let fingerprint = new.claim.as_ref().map(|claim| &claim.fingerprint[..]);
     let (items_max, total) = (i64::from(*items_max), i64::try_from(new.items.len()).unwrap_or(i64::MAX));
@@ -96,7 +98,18 @@ async fn add(db: &Connection, new: &NewBatchJob) -> Result<Added, Error> {
     let added = db
         .execute(
             ADD,
-            &[id, &project.as_str(), makes_project, &items_max, request, &scope, &fingerprint, &total, &kept_ms],
+            &[
+                id,
+                &project.as_str(),
+                makes_project,
+                &items_max,
+                request,
+                &scope,
+                &fingerprint,
+                &total,
+                &kept_ms,
+                is_economy,
+            ],
         )
         .await?;
     if added == 0 {
@@ -195,6 +208,7 @@ pub(super) async fn open(db: &Connection) -> Result<Vec<OpenBatchJob>, Error> {
             makes_project: row.get("makes_project"),
             items_max: u32::try_from(row.get::<_, i64>("items_max")).unwrap_or(u32::MAX),
             request: row.get("request"),
+            is_economy: row.get("economy"),
         },
         is_cancelled: row.get::<_, Option<i64>>("cancelled_at").is_some(),
     };
@@ -225,6 +239,7 @@ fn job_of(row: &Row) -> BatchJob {
     BatchJob {
         id: BatchId::from_uuid(row.get("id")),
         project: project_id(row, 1),
+        is_economy: row.get("economy"),
         total: count("total"),
         sums: Sums {
             completed: count("completed"),

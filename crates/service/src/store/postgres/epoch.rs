@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio_postgres::Error;
 
 use super::{
-    batches::GIVE_BACK_ALL,
+    batches,
     connect::{Connection, Connector, reason},
-    rows,
+    rows, slices,
     writer::{CLAIMS, LOCK_PROJECTS, load_counters},
 };
 use crate::{
@@ -88,8 +88,8 @@ impl Epoch {
     /// The process ends in order: nothing is left to charge, unless something is.
     pub(super) async fn end(&self, db: &Connection) {
         let Some(epoch) = self.current() else { return };
-        let ended = match db.execute(GIVE_BACK_ALL, &[&epoch]).await {
-            Ok(_) => db.execute(END_IF_EMPTY, &[&epoch]).await,
+        let ended = match give_back_all(db, epoch).await {
+            Ok(()) => db.execute(END_IF_EMPTY, &[&epoch]).await,
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
@@ -184,10 +184,17 @@ pub(super) async fn reap(db: &Connection, epoch: i64, beat: Option<i64>) -> Resu
     }
 }
 
+/// Of batches, nobody works on what this process did.
+async fn give_back_all(db: &Connection, epoch: i64) -> Result<(), Error> {
+    db.execute(batches::GIVE_BACK_ALL, &[&epoch]).await?;
+    db.execute(slices::GIVE_BACK_ALL, &[&epoch]).await?;
+    Ok(())
+}
+
 async fn charge(db: &Connection, epoch: i64, beat: Option<i64>) -> Result<Option<usize>, Error> {
     db.query(LOCK, &[&epoch]).await?;
     let Some(ended) = db.first(END_IF_SILENT, &[&epoch, &beat]).await? else { return Ok(None) };
-    db.execute(GIVE_BACK_ALL, &[&epoch]).await?;
+    give_back_all(db, epoch).await?;
     let projects: Vec<String> = db.query(PROJECTS_OF, &[&epoch]).await?.iter().map(|row| row.get(0)).collect();
     let found = db.query(LOCK_PROJECTS, &[&projects]).await?;
     // Read once nobody settles any of them any more.

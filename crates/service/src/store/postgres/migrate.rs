@@ -6,8 +6,12 @@ use super::connect::{Connection, SCHEMA, reason};
 use crate::store::StoreError;
 
 /// The first makes the schema. A database knows how many it has seen.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("migrations/1.sql"), include_str!("migrations/2.sql"), include_str!("migrations/3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
+];
 
 /// One process at a time migrates.
 const LOCK: &str = "select pg_advisory_xact_lock(7239118423550145)";

@@ -20,11 +20,11 @@ use super::{
     batches,
     connect::{Connection, Connector, Params, failed, reason},
     epoch::Epoch,
-    manage, rows,
+    manage, rows, slices,
 };
 use crate::{
     failpoint::Failpoint,
-    ledger::{Books, ClaimScope, Counter, Reserve, Settle, SettledBy},
+    ledger::{Books, ClaimScope, Counter, OF_A_JOB, Reserve, Settle, SettledBy},
     project::ProjectId,
     store::{
         CREATED_BY_USE_MAX, StoreError,
@@ -46,7 +46,8 @@ const NOW: &str = "select now_ms()";
 const RESERVATIONS: &str = "select * from reservation where id = any($1)";
 pub(super) const CLAIMS: &str = "select * from claim where scope = any($1)";
 const ENTRIES: &str = "select * from entry where id = any($1)";
-const CALLS: &str = "select project, count(*) from reservation where project = any($1) group by project";
+const CALLS: &str = "select project, count(*) from reservation
+    where project = any($1) and epoch <> $2 group by project";
 const CREATED: &str = "select count(*) from project where created_by_use";
 /// Who makes a project is alone in that: a row that is not there cannot be locked.
 pub(super) const LOCK_CREATION: &str = "select pg_advisory_xact_lock(7239118423550146)";
@@ -171,6 +172,10 @@ impl Writer {
     /// `again`: it was tried before, and what became of that is not known.
     async fn attempt(&self, connection: &Connection, group: &[Job], again: bool) -> Result<Vec<Outcome>, Failure> {
         match group {
+            [job] if job.is_of_slices() => {
+                let epoch = self.epoch.number(connection).await?;
+                Ok(vec![slices::carry_out(connection, epoch, job, again).await?])
+            }
             [job] if job.is_of_a_batch() => {
                 let epoch = self.epoch.number(connection).await?;
                 let outcome = batches::carry_out(connection, epoch, job).await?;
@@ -195,7 +200,7 @@ fn is_in_the_way(error: &Error) -> bool {
 
 /// What the operations of a group name.
 #[derive(Default)]
-struct Named<'a> {
+pub(super) struct Named<'a> {
     projects: BTreeSet<&'a ProjectId>,
     /// Where a project is made that is not there.
     makes: BTreeSet<&'a ProjectId>,
@@ -206,6 +211,15 @@ struct Named<'a> {
 }
 
 impl<'a> Named<'a> {
+    /// What these name.
+    pub(super) fn of(reserves: &[&'a Reserve]) -> Self {
+        let mut named = Self::default();
+        for reserve in reserves {
+            named.reserve(reserve);
+        }
+        named
+    }
+
     fn by(group: &'a [Job]) -> Self {
         let mut named = Self::default();
         for job in group {
@@ -262,7 +276,7 @@ struct Read {
 }
 
 /// Begins the transaction, locks what the group names, and loads it.
-async fn load(db: &Connection, epoch: i64, named: &Named<'_>) -> Result<Books, Failure> {
+pub(super) async fn load(db: &Connection, epoch: i64, named: &Named<'_>) -> Result<Books, Failure> {
     let projects: Vec<&str> = named.projects.iter().map(|project| project.as_str()).collect();
     let (epochs, projects): (Params<'_>, Params<'_>) = (&[&epoch], &[&projects]);
     // All of it is sent before anything is answered; the server does it in this order.
@@ -320,7 +334,7 @@ fn limits(books: &mut Books, found: &[Row]) -> Vec<ProjectId> {
 }
 
 /// Holds of which it is not known whether they came about, and that are charged already, as this process was taken for dead since.
-async fn load_gone(db: &Connection, books: &mut Books, named: &Named<'_>) -> Result<(), Error> {
+pub(super) async fn load_gone(db: &Connection, books: &mut Books, named: &Named<'_>) -> Result<(), Error> {
     let ids: Vec<&Uuid> = named.reserves.iter().map(|reserve| reserve.id.as_uuid()).collect();
     for entry in db.query(ENTRIES, &[&ids]).await?.iter().map(rows::entry) {
         books.load_gone(entry.id);
@@ -342,7 +356,7 @@ async fn load_calls(db: &Connection, books: &mut Books, limited: &[ProjectId]) -
         return Ok(());
     }
     let limited: Vec<&str> = limited.iter().map(ProjectId::as_str).collect();
-    for row in db.query(CALLS, &[&limited]).await? {
+    for row in db.query(CALLS, &[&limited, &OF_A_JOB]).await? {
         books.account(&rows::project_id(&row, 0)).calls = row.get(1);
     }
     Ok(())

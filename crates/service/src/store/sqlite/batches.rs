@@ -14,12 +14,13 @@ use crate::{
 const FORGOTTEN_MAX: u32 = 500;
 
 const JOB: &str =
-    "id, project, total, completed, failed, cost_nanos, tokens, created_at, cancelled_at, ended_at, expires_at";
+    "id, project, total, completed, failed, cost_nanos, tokens, created_at, cancelled_at, ended_at, expires_at,
+    economy";
 
-/// Ends a batch that has nothing left to wait for.
 const END: &str = "update batch set ended_at = ?2, expires_at = ?2 + kept_ms
     where id = ?1 and ended_at is null and (completed + failed = total or cancelled_at is not null)
-    and not exists (select 1 from item where batch = ?1 and number is null and epoch is not null)";
+    and not exists (select 1 from item where batch = ?1 and number is null and epoch is not null)
+    and not exists (select 1 from item where batch = ?1 and number is null and slice is not null)";
 
 /// What a process that has ended had taken on waits again; items of a batch that was never accepted go.
 pub(super) fn give_back_all(db: &Connection) -> Result<()> {
@@ -47,9 +48,10 @@ pub(super) fn add(db: &Connection, new: &NewBatchJob, total: u64, now: Moment) -
         db.prepare_cached(orphans)?.execute([new.id.as_bytes()])?;
         return Ok(added);
     }
-    let Terms { project, makes_project, items_max, request } = &new.terms;
+    let Terms { project, makes_project, items_max, request, is_economy } = &new.terms;
     let put = "insert into batch (id, project, makes_project, items_max, request, scope, fingerprint, total, kept_ms,
-               created_at, completed, failed, cost_nanos, tokens) values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0, 0, 0)";
+               created_at, economy, completed, failed, cost_nanos, tokens)
+               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, 0, 0, 0)";
     db.prepare_cached(put)?.execute(params![
         new.id.as_bytes(),
         project.as_str(),
@@ -61,8 +63,9 @@ pub(super) fn add(db: &Connection, new: &NewBatchJob, total: u64, now: Moment) -
         total.cast_signed(),
         i64::try_from(new.kept_for.as_millis()).unwrap_or(i64::MAX),
         now.0,
+        is_economy,
     ])?;
-    db.prepare_cached(END)?.execute(params![new.id.as_bytes(), now.0])?;
+    end_if_over(db, new.id, now)?;
     Ok(Added::Stored(job(db, new.id)?.expect("it was stored just now")))
 }
 
@@ -85,7 +88,8 @@ pub(super) fn known(db: &Connection, new: &NewBatchJob) -> Result<Option<Added>>
 
 pub(super) fn take(db: &Connection, batch: BatchId, epoch: i64, count_max: u32) -> Result<Vec<Item>> {
     let sql = "update item set epoch = ?2 where rowid in (
-                   select rowid from item where batch = ?1 and number is null and epoch is null order by place limit ?3
+                   select rowid from item where batch = ?1 and number is null and epoch is null and slice is null
+                   order by place limit ?3
                ) and exists (select 1 from batch where id = ?1 and cancelled_at is null)
                returning place, prompt";
     let read = |row: &Row<'_>| Ok(Item { place: row.get(0)?, prompt: row.get(1)? });
@@ -121,7 +125,12 @@ pub(super) fn end(db: &Connection, batch: BatchId, ended: &[EndedItem], now: Mom
         nanos,
         tokens.cast_signed()
     ])?;
-    db.prepare_cached(END)?.execute(params![id, now.0])?;
+    end_if_over(db, batch, now)
+}
+
+/// Ends a batch that has nothing left to wait for.
+pub(super) fn end_if_over(db: &Connection, batch: BatchId, now: Moment) -> Result<()> {
+    db.prepare_cached(END)?.execute(params![batch.as_bytes(), now.0])?;
     Ok(())
 }
 
@@ -134,14 +143,13 @@ pub(super) fn give_back(db: &Connection, batch: BatchId, epoch: i64, all_but: &[
     for place in taken.collect::<Result<Vec<_>>>()?.iter().filter(|place| !all_but.contains(place)) {
         give_back.execute(params![batch.as_bytes(), place])?;
     }
-    db.prepare_cached(END)?.execute(params![batch.as_bytes(), now.0])?;
-    Ok(())
+    end_if_over(db, batch, now)
 }
 
 pub(super) fn cancel(db: &Connection, batch: BatchId, now: Moment) -> Result<Option<BatchJob>> {
     let cancel = "update batch set cancelled_at = ?2 where id = ?1 and ended_at is null and cancelled_at is null";
     db.prepare_cached(cancel)?.execute(params![batch.as_bytes(), now.0])?;
-    db.prepare_cached(END)?.execute(params![batch.as_bytes(), now.0])?;
+    end_if_over(db, batch, now)?;
     job(db, batch)
 }
 
@@ -155,6 +163,7 @@ pub(super) fn forget_expired(db: &Connection, now: Moment) -> Result<usize> {
     if deleted > 0 {
         return Ok(deleted);
     }
+    db.prepare_cached("delete from slice where batch = ?1")?.execute([id])?;
     db.prepare_cached("delete from batch where id = ?1")?.execute([id])
 }
 
@@ -176,7 +185,7 @@ pub(super) fn jobs(
 }
 
 pub(super) fn open(db: &Connection) -> Result<Vec<OpenBatchJob>> {
-    let sql = "select id, project, makes_project, items_max, request, cancelled_at is not null from batch
+    let sql = "select id, project, makes_project, items_max, request, cancelled_at is not null, economy from batch
                where ended_at is null order by id";
     let read = |row: &Row<'_>| {
         Ok(OpenBatchJob {
@@ -186,6 +195,7 @@ pub(super) fn open(db: &Connection) -> Result<Vec<OpenBatchJob>> {
                 makes_project: row.get(2)?,
                 items_max: row.get(3)?,
                 request: row.get(4)?,
+                is_economy: row.get(6)?,
             },
             is_cancelled: row.get(5)?,
         })
@@ -215,6 +225,7 @@ fn read_job(row: &Row<'_>) -> Result<BatchJob> {
     Ok(BatchJob {
         id: BatchId::from_bytes(row.get(0)?),
         project: read_project_id(row, 1)?,
+        is_economy: row.get(11)?,
         total: count(2)?,
         sums: Sums { completed: count(3)?, failed: count(4)?, nanos: row.get(5)?, tokens: count(6)? },
         created_at: Moment(row.get(7)?),

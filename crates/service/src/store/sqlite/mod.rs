@@ -23,11 +23,12 @@ use super::{
 };
 use crate::{
     directory::Directory,
-    id::{BatchId, KeyId},
+    id::{BatchId, KeyId, SliceId},
     job::{Added, BatchJob, EndedItem, Item, ItemResult, NewBatchJob, OpenBatchJob},
     key::Key,
     ledger::{ClaimScope, Entry, Project, Reserve, Reserved, Resolve, Resolved, Settle, Settled},
     project::ProjectId,
+    slice::{Adopted, NewSlice, Slice, SliceChange, SliceItem},
     window::{Moment, Period},
 };
 
@@ -38,6 +39,7 @@ mod keys;
 mod open;
 mod read;
 mod rows;
+mod slices;
 mod sync;
 mod writer;
 
@@ -259,6 +261,30 @@ impl Store for Sqlite {
 
     fn cancel_batch(&self, id: BatchId) -> BoxFuture<'_, Result<Option<BatchJob>, StoreError>> {
         Box::pin(self.jobs().ask(move |reply| Job::CancelBatch(id, reply)))
+    }
+
+    fn open_slice(&self, slice: NewSlice) -> BoxFuture<'_, Result<Vec<(u32, Reserved)>, StoreError>> {
+        Box::pin(self.jobs().ask(move |reply| Job::OpenSlice(slice, reply)))
+    }
+
+    fn take_slices(&self) -> BoxFuture<'_, Result<Vec<Slice>, StoreError>> {
+        Box::pin(self.jobs().ask(Job::TakeSlices))
+    }
+
+    fn change_slice(&self, id: SliceId, change: SliceChange) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.jobs().ask(move |reply| Job::ChangeSlice(id, change, reply)))
+    }
+
+    fn adopt(&self, id: SliceId, found: Vec<String>) -> BoxFuture<'_, Result<Adopted, StoreError>> {
+        Box::pin(self.jobs().ask(move |reply| Job::Adopt(id, found, reply)))
+    }
+
+    fn slice_items(&self, id: SliceId) -> BoxFuture<'_, Result<Vec<SliceItem>, StoreError>> {
+        Box::pin(self.read(move |db| slices::items(db, id)))
+    }
+
+    fn return_items(&self, id: SliceId, places: Vec<u32>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.jobs().ask(move |reply| Job::ReturnItems(id, places, reply)))
     }
 
     fn health(&self) -> ServiceHealth {

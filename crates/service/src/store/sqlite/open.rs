@@ -12,7 +12,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{ballast::Ballast, batches, rows, writer::Writer};
+use super::{ballast::Ballast, batches, rows, slices, writer::Writer};
 use crate::{ledger::Books, store::StoreError, window::Moment};
 
 /// What there is to choose about a store in a folder.
@@ -52,11 +52,12 @@ impl Clock {
 }
 
 /// What turns each version of the schema into the next one; the first makes it. A file knows how many it has seen.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
+    include_str!("migrations/5.sql"),
 ];
 
 /// How long to wait for a process that is about to end, or that is just starting another program.
@@ -154,6 +155,7 @@ fn recover(writer: &mut Writer) -> rusqlite::Result<()> {
     transaction.execute("insert into epoch (began_at) values (?1)", [now.0])?;
     let epoch = transaction.last_insert_rowid();
     batches::give_back_all(&transaction)?;
+    slices::give_back_all(&transaction)?;
     let mut books = Books::new(epoch, now, 0);
     for reservation in rows::reservations(&transaction)? {
         rows::load_account(&transaction, &mut books, &reservation.project, reservation.day)?;

@@ -6,8 +6,8 @@ use super::claims;
 use crate::{
     id::{CallId, EntryId},
     ledger::{
-        Amount, Books, Changes, ClaimScope, Clamp, Counter, Ended, Entry, Limit, Limits, Project, Reservation,
-        SettledBy, Spent,
+        Amount, Books, Changes, ClaimScope, Clamp, Counter, Ended, Entry, Limit, Limits, OF_A_JOB, Project,
+        Reservation, SettledBy, Spent,
     },
     money::Nanos,
     project::ProjectId,
@@ -27,8 +27,8 @@ pub(super) fn load_claim(db: &Connection, books: &mut Books, scope: ClaimScope) 
 pub(super) fn load_account(db: &Connection, books: &mut Books, id: &ProjectId, day: Day) -> Result<()> {
     if !books.knows(id) {
         let limits = project(db, id)?.map(|project| project.limits);
-        let calls = "select count(*) from reservation where project = ?1";
-        let calls = db.prepare_cached(calls)?.query_row([id.as_str()], |row| row.get(0))?;
+        let calls = "select count(*) from reservation where project = ?1 and epoch <> ?2";
+        let calls = db.prepare_cached(calls)?.query_row(params![id.as_str(), OF_A_JOB], |row| row.get(0))?;
         let account = books.account(id);
         account.limits = limits;
         account.calls = calls;

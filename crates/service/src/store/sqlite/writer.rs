@@ -17,12 +17,13 @@ use std::{
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::mpsc;
 
-use super::{ballast::Ballast, batches, claims, keys, open::Clock, rows};
+use super::{ballast::Ballast, batches, claims, keys, open::Clock, rows, slices};
 use crate::{
     failpoint::Failpoint,
     id::EntryId,
     ledger::{Books, Entry, Settle, SettledBy},
     project::ProjectId,
+    slice::NewSlice,
     store::{
         CREATED_BY_USE_MAX, StoreError,
         jobs::{GROUP_MAX, Job, Outcome},
@@ -225,8 +226,21 @@ impl Writer {
                 self.books.account(&project.id).limits = Some(project.limits.clone());
                 Ok(Outcome::Done)
             }
+            Job::OpenSlice(slice, _) => self.open_slice(slice),
             _ => self.apply_to_batches(job),
         }
+    }
+
+    /// The holds, and the slice of what is held.
+    fn open_slice(&mut self, slice: &NewSlice) -> rusqlite::Result<Outcome> {
+        let ours = slices::ours(&self.connection, slice, self.books.epoch)?;
+        let mut holds = Vec::new();
+        for (place, reserve) in slice.items.iter().filter(|(place, _)| ours.contains(place)) {
+            self.load(&reserve.project, self.books.now.day())?;
+            holds.push((*place, self.books.reserve(reserve)));
+        }
+        slices::open(&self.connection, slice, &holds, self.books.epoch, self.books.now)?;
+        Ok(Outcome::Holds(holds))
     }
 
     fn apply_to_batches(&self, job: &Job) -> rusqlite::Result<Outcome> {
@@ -247,6 +261,16 @@ impl Writer {
                 Outcome::Done
             }
             Job::CancelBatch(id, _) => Outcome::Batch(batches::cancel(db, *id, now)?),
+            Job::TakeSlices(_) => Outcome::Slices(slices::take(db, self.books.epoch)?),
+            Job::ChangeSlice(id, change, _) => {
+                slices::change(db, *id, change, now)?;
+                Outcome::Done
+            }
+            Job::Adopt(id, found, _) => Outcome::Adopted(slices::adopt(db, *id, found)?),
+            Job::ReturnItems(id, places, _) => {
+                slices::return_items(db, *id, places, now)?;
+                Outcome::Done
+            }
             _ => unreachable!("the others are not of batches"),
         })
     }
