@@ -119,6 +119,23 @@ impl Batch {
         self
     }
 
+    /// Whether it runs at half price, within 24 hours: only for batches that the service stores
+    /// ([`Batches::create`](crate::Batches::create)), on models of Anthropic's. The pace is Anthropic's too: the service refuses
+    /// [`Batch::timeout`], [`Batch::max_concurrency`] and [`Batch::parallel`] beside it. Default: false.
+    ///
+    /// ```no_run
+    /// # use claude_code_api_client::Batch;
+    /// # async fn example(client: claude_code_api_client::Client) -> Result<(), claude_code_api_client::Error> {
+    /// let batch = Batch::new(["Write a haiku", "Count to 5"]).model("haiku").economy(true);
+    /// let job = client.batches().create(batch).await?;
+    /// assert!(job.economy);
+    /// # Ok(()) }
+    /// ```
+    pub fn economy(mut self, economy: bool) -> Self {
+        self.body.economy = economy;
+        self
+    }
+
     /// How long each prompt may take on the service, from when it is its turn. Default: 600 s, whatever the client's time-out is:
     /// a batch may have to wait for room.
     ///
