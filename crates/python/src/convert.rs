@@ -96,6 +96,7 @@ pub(crate) fn batch_job<'py>(py: Python<'py>, job: &BatchJob) -> PyResult<Bound<
     );
     let more = PyDict::new(py);
     more.set_item("expires_at", job.expires_at.as_deref())?;
+    more.set_item("economy", job.economy)?;
     BATCH_JOB.import(py, REPORTS, "BatchJob")?.call(fields, Some(&more))
 }
 

@@ -105,12 +105,17 @@ pub(crate) struct BatchCall {
     max_concurrency: Option<u32>,
     max_cost: Option<f64>,
     idempotency_key: Option<String>,
+    economy: bool,
 }
 
 impl BatchCall {
     pub(crate) fn batch(self) -> Batch {
         let prompts = self.prompts.into_iter().map(|(prompt, id)| BatchPrompt { prompt, id });
-        let mut batch = Batch::new(prompts).parallel(self.parallel);
+        let mut batch = Batch::new(prompts).economy(self.economy);
+        // The default is not sent: an economy batch takes no word on it.
+        if !self.parallel {
+            batch = batch.parallel(false);
+        }
         macro_rules! set {
             ($($name:ident),*) => { $(if let Some(value) = self.$name { batch = batch.$name(value); })* };
         }

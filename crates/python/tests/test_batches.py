@@ -152,6 +152,9 @@ def test_what_is_no_batch_is_said_so(service, caller):
         batches.wait(UNKNOWN, timeout=0)
     with pytest.raises(TypeError, match="prompts"):
         batches.create("one text")
+    for no_flag in ("yes", 1, None):
+        with pytest.raises(TypeError, match="economy: takes True or False"):
+            batches.create(["hi"], economy=no_flag)
 
 
 def line(index):
@@ -179,16 +182,28 @@ def test_results_that_break_off_for_good_raise(server: Scripted, caller):
     assert caught.value.attempts == len(server.requests) == 3
 
 
+def taken(**more):
+    counts = dict.fromkeys(("total", "completed", "failed", "total_cost", "total_cost_nanos", "total_tokens"), 0)
+    return http(202, dict(counts, id="batch_1", project_id="p", status="running", created_at="2026-11-25T00:00:00Z", **more))
+
+
 def test_what_was_asked_for_is_what_is_sent_under_one_key(server: Scripted, caller):
-    job = {"id": "batch_1", "project_id": "p", "status": "running", "total": 0, "completed": 0, "failed": 0, "total_cost": 0.0}
-    job.update(total_cost_nanos=0, total_tokens=0, created_at="2026-11-25T00:00:00Z")
-    server.script(refusal("overloaded", retryable=True), http(202, job))
+    server.script(refusal("overloaded", retryable=True), taken())
     call = dict(model="haiku", project_id="p", parallel=False, timeout=9, system="s", max_tokens=7, max_concurrency=3)
     stored = Stored(caller.kind, server.url, **FAST).create(["a"], max_cost=0.5, **call)
     assert (stored.id, stored.cancelled_at, stored.ended_at, stored.expires_at) == ("batch_1", None, None, None)
     first, second = server.requests
     assert first.body == second.body == dict(call, prompts=[{"prompt": "a"}], max_cost=0.5)
     assert first.path == "/v1/batches" and first.headers["idempotency-key"] == second.headers["idempotency-key"]
+
+
+def test_economy_is_sent_where_it_is_asked_for_and_no_default_beside_it(server: Scripted, caller):
+    server.script(taken(economy=True), taken(economy=False), taken())  # the last is a service that knows nothing of it
+    batches = Stored(caller.kind, server.url)
+    cheap, plain, older = batches.create(["a"], economy=True), batches.create(["a"]), batches.create(["a"], economy=False)
+    assert (cheap.economy, plain.economy, older.economy) == (True, False, False) and "economy=True" in repr(cheap)
+    sent = {"prompts": [{"prompt": "a"}], "model": "auto"}
+    assert [request.body for request in server.requests] == [dict(sent, economy=True), sent, sent]
 
 
 def test_who_stops_reading_closes_the_connection(server: Scripted):

@@ -34,12 +34,13 @@ USER = """
             status: str = client.health()["status"]
             batch: BatchResponse = client.batch(["a", {"prompt": "b", "id": "c"}], on_progress=lambda ended, failed, of: print(ended + failed, of))
             results: Iterator[BatchResult] = client.batch_as_completed(["a"], max_concurrency=4)
-            job: BatchJob = client.batches.create(["a"], max_tokens=9)
+            job: BatchJob = client.batches.create(["a"], max_tokens=9, economy=True)
+            cheap: bool = job.economy
             stored: BatchResponse = client.batches.wait(job, timeout=60)
             came: Iterator[BatchResult] = client.batches.results(job.id, after=stored.completed)
             print([older.id for older in client.batches.list(before=job)], len(list(came)), client.batches.cancel(job).status)
             errors: List[Optional[str]] = [result.error_code for result in [*batch.results, *results]]
-            return [response.content, str(errors), str(response.cost + (cost or 0)), status, *texts]
+            return [response.content, str(errors), str(response.cost + (cost or 0)), status, str(cheap), *texts]
 
     async def asynchronous() -> str:
         async with AsyncClaudeClient() as client:
@@ -70,6 +71,7 @@ USER = """
     client.complete(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.complete("hi", max_tokens="many")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.complete("hi", no_such_argument=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    client.batches.create(["hi"], economy="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     client.batch([7])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     client.no_such_method()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     client.complete("hi").no_such_field  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]

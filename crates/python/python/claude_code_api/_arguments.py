@@ -71,6 +71,12 @@ def whole(name: str, value: Optional[int], least: int, most: int) -> Optional[in
     return value
 
 
+def flag(name: str, value: bool) -> bool:
+    if not is_a(value, bool):
+        raise TypeError(f"{name}: takes True or False; it was {value!r:.100}")
+    return value
+
+
 def options(
     base_url: Optional[str],
     api_key: Optional[str],
@@ -139,6 +145,7 @@ def batch(
     max_concurrency: Optional[int],
     max_cost: Optional[float],
     idempotency_key: Optional[str],
+    economy: bool = False,
 ) -> Dict[str, Any]:
     if is_a(prompts, str, bytes, Mapping) or not is_a(prompts, Iterable):
         raise TypeError(f"prompts: takes a list of prompts; it was one {type(prompts).__name__}")
@@ -153,6 +160,7 @@ def batch(
         "max_concurrency": whole("max_concurrency", max_concurrency, 1, 1_000),
         "max_cost": number("max_cost", max_cost),
         "idempotency_key": text("idempotency_key", idempotency_key),
+        "economy": flag("economy", economy),
     }
 
 

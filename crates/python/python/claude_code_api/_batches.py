@@ -69,12 +69,15 @@ class Batches:
         max_concurrency: Optional[int] = None,
         max_cost: Optional[float] = None,
         idempotency_key: Optional[str] = None,
+        economy: bool = False,
     ) -> BatchJob:
         """Stores a batch, to be worked on from now on. The arguments are those of ``batch()``; under a key that was used before, it is
         the same batch.
+
+        economy: at half price, within 24 hours. The service refuses ``parallel=False``, ``timeout`` and ``max_concurrency`` beside it.
         """
         call = _arguments.batch(
-            prompts, model, project_id, parallel, timeout, system, max_tokens, max_concurrency, max_cost, idempotency_key
+            prompts, model, project_id, parallel, timeout, system, max_tokens, max_concurrency, max_cost, idempotency_key, economy
         )
         return self._core().create_batch(call)
 
@@ -141,10 +144,11 @@ class AsyncBatches:
         max_concurrency: Optional[int] = None,
         max_cost: Optional[float] = None,
         idempotency_key: Optional[str] = None,
+        economy: bool = False,
     ) -> BatchJob:
         """As :meth:`Batches.create`."""
         call = _arguments.batch(
-            prompts, model, project_id, parallel, timeout, system, max_tokens, max_concurrency, max_cost, idempotency_key
+            prompts, model, project_id, parallel, timeout, system, max_tokens, max_concurrency, max_cost, idempotency_key, economy
         )
         core = self._core()
         job: BatchJob = await run(lambda mailbox, task_id: core.create_batch(mailbox, task_id, call))

@@ -48,7 +48,8 @@ class BatchJob(Record):
     """A batch that the service stores, as it was when it was asked for.
 
     status: "running"; "cancelling", while prompts of a cancelled one still end; "cancelled"; or "ended", when every prompt has its
-    result. total_cost_nanos: exact. The last four: RFC 3339; None while it has not come to that.
+    result. total_cost_nanos: exact. What ends in _at: RFC 3339; None while it has not come to that. economy: at half price, within 24
+    hours.
     """
 
     id: str
@@ -64,6 +65,7 @@ class BatchJob(Record):
     cancelled_at: Optional[str] = None
     ended_at: Optional[str] = None
     expires_at: Optional[str] = None
+    economy: bool = False
 
 
 @dataclass(repr=False, eq=False)
