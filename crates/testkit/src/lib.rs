@@ -20,7 +20,7 @@ pub use answer::Answer;
 pub use caller::{Caller, json_of, send};
 pub use postgres::PostgresServer;
 pub use program::{Ended, Program, command, ended, model_file, run, run_example, signal};
-pub use raw::{Raw, answering, answering_in_turn, read_request};
+pub use raw::{Raw, answering, answering_in_turn, json_answer, read_request, stored_batch};
 pub use server::TestServer;
 pub use simulator::Simulator;
 pub use stream::{Event, Events, Transcript};

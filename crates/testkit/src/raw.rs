@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -93,6 +94,21 @@ pub async fn answering_in_turn(answers: Vec<String>) -> (String, Arc<Mutex<Vec<S
         }
     });
     (url, requests)
+}
+
+/// An answer that is JSON, and the last on its connection.
+pub fn json_answer(status: u16, body: &Value) -> String {
+    let body = body.to_string();
+    format!("HTTP/1.1 {status} .\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+/// What a service says of a stored batch, with `more` or other fields.
+pub fn stored_batch(more: &Value) -> Value {
+    let mut job = json!({"id": "batch_1", "project_id": "p", "status": "running", "total": 2, "completed": 0, "failed": 0,
+        "total_cost": 0.0, "total_cost_nanos": 0, "total_tokens": 0, "created_at": "2026-11-25T00:00:00Z"});
+    let fields = more.as_object().expect("an object").clone();
+    job.as_object_mut().expect("an object").extend(fields);
+    job
 }
 
 /// The head and the body of a request.

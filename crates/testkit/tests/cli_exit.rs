@@ -1,16 +1,14 @@
 //! What a script learns from the client commands: an exit code for each thing that it would do, and with `--json` the error.
 
 use claude_code_api_service::config::Settings;
-use claude_code_api_testkit::{Ended, Simulator, TestServer, run};
+use claude_code_api_testkit::{Ended, Simulator, TestServer, json_answer, run};
 use claude_code_api_wire::ErrorCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// Something that gives everyone this answer. Its URL.
 async fn answering(status: u16, body: &Value) -> String {
-    let body = body.to_string();
-    let head = format!("HTTP/1.1 {status} .\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-    claude_code_api_testkit::answering(head + &body).await
+    claude_code_api_testkit::answering(json_answer(status, body)).await
 }
 
 fn error(ended: &Ended) -> Value {

@@ -6,7 +6,9 @@ use claude_code_api_client::{
     Batch, BatchEvent, BatchJobStatus, BatchPrompt, BatchResults, Client, Error, ErrorCode, ErrorKind, blocking,
 };
 use claude_code_api_service::config::Settings;
-use claude_code_api_testkit::{BOUND, Simulator, TestServer, answering_in_turn, in_time, until};
+use claude_code_api_testkit::{
+    BOUND, Simulator, TestServer, answering_in_turn, in_time, json_answer, stored_batch, until,
+};
 use serde_json::{Value, json};
 
 fn client(url: &str) -> Client {
@@ -170,18 +172,11 @@ async fn every_attempt_to_store_a_batch_has_the_same_key() {
     assert!(requests.iter().all(|request| key(request) == key(&requests[0])), "{requests:?}");
 }
 
-fn stored(economy: &Value) -> String {
-    let mut job = json!({"id": "batch_1", "project_id": "p", "status": "running", "total": 1, "completed": 0, "failed": 0,
-        "total_cost": 0.0, "total_cost_nanos": 0, "total_tokens": 0, "created_at": "2026-11-25T00:00:00Z"});
-    job.as_object_mut().expect("an object").extend(economy.as_object().expect("an object").clone());
-    let job = job.to_string();
-    format!("HTTP/1.1 202 Accepted\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{job}", job.len())
-}
-
 #[tokio::test]
 async fn economy_is_sent_where_it_is_asked_for_and_no_default_beside_it() {
     // The second answer is that of a service that knows nothing of it.
-    let (url, requests) = answering_in_turn(vec![stored(&json!({"economy": true})), stored(&json!({}))]).await;
+    let jobs = [json!({"economy": true}), json!({})];
+    let (url, requests) = answering_in_turn(jobs.map(|job| json_answer(202, &stored_batch(&job))).to_vec()).await;
     let batches = client(&url).batches();
     let cheap = batches.create(Batch::new(["a"]).economy(true)).await.expect("stored");
     let plain = batches.create(["a"]).await.expect("stored");

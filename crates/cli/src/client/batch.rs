@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use claude_code_api_client::{Batch as Request, BatchPrompt, BatchTotals, blocking, blocking::BatchStream};
 
@@ -34,6 +34,9 @@ Examples:
   # After Ctrl-C, a failure or a restart: the same again goes on, and runs nothing twice
   claude-code-api batch prompts.jsonl -o results.jsonl
 
+  # At half price, within 24 hours
+  claude-code-api batch prompts.jsonl -o results.jsonl --economy
+
 A line of the input is \"a prompt\" or {\"prompt\": \"...\", \"id\": \"row-1\"}.";
 
 #[derive(Args)]
@@ -45,6 +48,9 @@ pub(crate) struct Batch {
     /// early, and the same command again goes on with it
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Run it at half price, within 24 hours: only on models of Anthropic's, and with --output
+    #[arg(long, requires = "output", conflicts_with_all = ["max_concurrency", "no_parallel", "timeout"])]
+    economy: bool,
     #[command(flatten)]
     terms: Terms,
     /// How many prompts are worked on at a time [default: 16]
@@ -66,21 +72,24 @@ pub(crate) struct Batch {
 impl Batch {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let prompts = read(&self.prompts)?;
-        let (total, parallel) = (prompts.len(), !self.no_parallel);
+        let total = prompts.len();
         let mut results = Results::open(self.output.as_deref(), self.json)?;
         let note = match &self.output {
             Some(output) if results.lock()? => {
-                let asked = (&prompts, &self.terms, self.max_concurrency, parallel, self.timeout);
+                let asked = (&prompts, &self.terms, self.max_concurrency, self.no_parallel, self.timeout, self.economy);
                 Some(Note::beside(output, &asked)?)
             }
+            _ if self.economy => bail!("--economy: takes a file to write the results to, and no device or pipe"),
             _ => None,
         };
         let key = self.terms.idempotency_key.clone();
         let request = with(self.terms.batch(prompts), self.max_concurrency, Request::max_concurrency);
-        let request = with(request, self.timeout, Request::timeout).parallel(parallel);
+        let request = with(request, self.timeout, Request::timeout).economy(self.economy);
+        let request = with(request, self.no_parallel.then_some(false), Request::parallel);
+        let left = if self.economy { progress::within_a_day } else { progress::at_this_pace };
         let (builder, interrupt) = (self.service.builder(TIMEOUT), Interrupt::listen()?);
         let totals = match note {
-            Some(note) => Job { builder, request, total, key, note, interrupt }.run(&mut results)?,
+            Some(note) => Job { builder, request, total, left, key, note, interrupt }.run(&mut results)?,
             None => stream(&builder.build_blocking()?, request, &mut results, &interrupt)?,
         };
         if !self.json {
@@ -118,7 +127,7 @@ fn stream(
 }
 
 fn read_results(stream: &mut BatchStream, results: &mut Results, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let progress = Progress::of(totals(stream).total, results.cross_the_terminal());
+    let progress = Progress::of(totals(stream).total, progress::at_this_pace, results.cross_the_terminal());
     // The client asks only while it waits, and results may come without a wait.
     while !interrupt.came() {
         let Some(event) = stream.next_unless(Some(&mut || interrupt.came())) else { return Ok(()) };

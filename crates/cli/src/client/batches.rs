@@ -94,5 +94,6 @@ fn show(job: &BatchJob, as_json: bool) -> anyhow::Result<()> {
         return show_json(job);
     }
     let BatchJob { id, status, created_at, .. } = job;
-    Ok(writeln!(io::stdout(), "{id} {status} since {created_at} {}", progress::line(BatchTotals::from(job)))?)
+    let economy = if job.economy { "economy " } else { "" };
+    Ok(writeln!(io::stdout(), "{id} {status} since {created_at} {economy}{}", progress::line(BatchTotals::from(job)))?)
 }

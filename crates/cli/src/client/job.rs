@@ -14,7 +14,7 @@ use claude_code_api_client::{
 
 use super::{
     note::{Note, Noted},
-    progress::Progress,
+    progress::{Left, Progress},
     results::Results,
 };
 use crate::exit::{Interrupt, Interrupted};
@@ -30,6 +30,7 @@ pub(super) struct Job {
     pub(super) request: Batch,
     /// How many prompts there are.
     pub(super) total: usize,
+    pub(super) left: Left,
     /// The caller's own key.
     pub(super) key: Option<String>,
     pub(super) note: Note,
@@ -77,7 +78,7 @@ impl Job {
     /// Takes the results as they come, until the batch has ended.
     fn follow(&self, id: &str, came: &mut u64, results: &mut Results) -> anyhow::Result<BatchJob> {
         let client = self.builder.clone().max_retries(ATTEMPTS_MAX).build_blocking()?;
-        let progress = Progress::of(self.total, results.cross_the_terminal());
+        let progress = Progress::of(self.total, self.left, results.cross_the_terminal());
         let (mut pause, longest) = LOOK_EVERY;
         loop {
             // It is looked at first: what had ended by then has all its results.

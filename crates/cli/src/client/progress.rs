@@ -14,6 +14,9 @@ const TICK: Duration = Duration::from_millis(200);
 
 const TEMPLATE: &str = "{wide_bar} {pos}/{len}{msg}, {elapsed}{left}";
 
+/// Says how long it will still take.
+pub(super) type Left = fn(&ProgressState, &mut dyn Write);
+
 pub(super) struct Progress {
     bar: ProgressBar,
     /// Results are written over the bar.
@@ -22,7 +25,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Begins to show it. `is_crossed`: standard output is written to meanwhile.
-    pub(super) fn of(total: usize, is_crossed: bool) -> Self {
+    pub(super) fn of(total: usize, left: Left, is_crossed: bool) -> Self {
         // It draws nothing where standard error is no terminal.
         let style = ProgressStyle::with_template(TEMPLATE).expect("a template").progress_chars("=> ");
         let bar = ProgressBar::new(total as u64).with_style(style.with_key("left", left));
@@ -49,12 +52,17 @@ impl Drop for Progress {
     }
 }
 
-/// How long it will still take, once anything is known of that.
-fn left(state: &ProgressState, out: &mut dyn Write) {
+/// As long as what has come makes one expect, once there is any.
+pub(super) fn at_this_pace(state: &ProgressState, out: &mut dyn Write) {
     if state.pos() > 0 {
         // A line of text takes everything.
         let _ = write!(out, ", {:#} to go", HumanDuration(state.eta()));
     }
+}
+
+/// Results of an economy batch come in bursts, which say nothing of the next.
+pub(super) fn within_a_day(_: &ProgressState, out: &mut dyn Write) {
+    let _ = out.write_str(", within 24 hours");
 }
 
 /// What a batch came to, in a line.

@@ -1,5 +1,6 @@
 //! `claude-code-api batch`, as a process.
 
+mod economy;
 mod job;
 
 use std::{collections::BTreeSet, ffi::OsStr, fs, iter, path::PathBuf, process::Stdio};
