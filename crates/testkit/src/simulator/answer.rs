@@ -48,7 +48,7 @@ pub(super) async fn message(
 }
 
 /// What the API does not take: what it says of it.
-fn invalid(body: &Value) -> Option<&'static str> {
+pub(super) fn invalid(body: &Value) -> Option<&'static str> {
     let has_messages = body["messages"].as_array().is_some_and(|messages| !messages.is_empty());
     match body {
         body if !body["model"].is_string() => Some("model: Field required"),

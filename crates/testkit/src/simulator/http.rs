@@ -15,6 +15,7 @@ use tokio::{
 use super::{bill::Books, limits};
 
 const LINE_BYTES_MAX: usize = 64 << 10;
+const JSONL: &str = "application/x-jsonl";
 
 /// Why no more is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(super) struct Request {
     pub(super) method: String,
     /// The path without its query.
     pub(super) path: String,
+    /// What follows the path's `?`.
+    pub(super) query: String,
     /// By their names in lower case.
     pub(super) headers: BTreeMap<String, String>,
     pub(super) body: Vec<u8>,
@@ -58,6 +61,15 @@ impl Reply {
     pub(super) fn json(status: u16, body: &Value) -> Self {
         Self::new(status, "application/json", body.to_string())
     }
+
+    /// Lines of JSON.
+    pub(super) fn jsonl(lines: String) -> Self {
+        Self::new(200, JSONL, lines)
+    }
+
+    pub(super) fn is_jsonl(&self) -> bool {
+        self.headers.iter().any(|(name, value)| (*name, value.as_str()) == ("content-type", JSONL))
+    }
 }
 
 /// A connection that a client has opened.
@@ -83,8 +95,9 @@ impl Connection {
         let (method, target) = words.next().zip(words.next()).ok_or(Over::Broken)?;
         let headers = lines.split("\r\n").filter_map(|line| line.split_once(':'));
         let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
-        let path = target.split('?').next().unwrap_or_default().to_owned();
-        let mut request = Request { method, path, headers, body: Vec::new() };
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let (path, query) = (path.to_owned(), query.to_owned());
+        let mut request = Request { method, path, query, headers, body: Vec::new() };
         self.request_id = self.books.id("req");
         self.is_head = request.method == "HEAD";
         request.body = self.body(&request).await?;

@@ -27,6 +27,7 @@ mod script;
 mod stream;
 mod written;
 
+pub use batches::{Batch, BatchFault, BatchItem};
 pub use bill::Billed;
 use bill::{Books, locked};
 pub use fault::{ErrorBody, ErrorEvent, Fault, Item};
@@ -80,9 +81,43 @@ impl Simulator {
         locked(&self.books.steps).extend(scripts);
     }
 
-    /// How long the items of a batch that is made from now on wait for their turn, in milliseconds; at first 50.
+    /// How long the items of a batch that is made from now on wait for their turn, in milliseconds; at first 50. A cancel ends
+    /// the wait. Then each takes its script's `delay_ms`, one after the other.
     pub fn delay_batches(&self, delay_ms: u64) {
         locked(&self.books.batches).delay_ms = delay_ms;
+    }
+
+    /// How long making a batch takes from now on, in milliseconds; it is there after the half of it, and not if its client has
+    /// gone by then.
+    pub fn delay_making_batches(&self, delay_ms: u64) {
+        locked(&self.books.batches).making_ms = delay_ms;
+    }
+
+    /// After how many milliseconds a batch that is made from now on is in the list.
+    pub fn delay_listing_batches(&self, delay_ms: u64) {
+        locked(&self.books.batches).unlisted_ms = delay_ms;
+    }
+
+    /// How making the next batches goes wrong, in this order, after the faults that are still waiting. A request that is not valid
+    /// takes none.
+    pub fn fail_batches(&self, faults: Vec<BatchFault>) {
+        locked(&self.books.batches).faults.extend(faults);
+    }
+
+    /// The error statuses that the next requests about batches that were made are refused with, whatever they ask: the list, a
+    /// state, results, a cancel.
+    pub fn refuse_polls(&self, statuses: Vec<u16>) {
+        locked(&self.books.batches).refusals.extend(statuses);
+    }
+
+    /// How many of the next results of batches break off in the middle, with the connection.
+    pub fn break_results(&self, times: u32) {
+        locked(&self.books.batches).broken_results = times;
+    }
+
+    /// Every batch that was made, in the order in which they were.
+    pub fn batches(&self) -> Vec<Batch> {
+        locked(&self.books.batches).all.clone()
     }
 
     /// Everything that was charged so far: what is being generated is in it with what there is of it.

@@ -41,6 +41,15 @@ pub(super) fn refusal(connection: &Connection, status: u16, message: &str) -> Re
     Reply::json(status, &error(kind(status), message, &connection.request_id))
 }
 
+/// A refusal that passes: with 429 it says when.
+pub(super) fn for_a_while(connection: &Connection, status: u16, message: &str) -> Reply {
+    let mut refusal = refusal(connection, status, message);
+    if status == 429 {
+        refusal.headers.push(("retry-after", "1".to_owned()));
+    }
+    refusal
+}
+
 /// The refusal that a script asks for.
 pub(super) fn scripted(connection: &Connection, status: u16, script: &Script) -> Reply {
     let mut reply = match script.error_body {

@@ -14,6 +14,8 @@ use super::{
 
 /// The longest body that the API takes.
 const BODY_BYTES_MAX: usize = 32 << 20;
+/// And the longest batch.
+const BATCH_BYTES_MAX: usize = 256 << 20;
 
 /// The versions of the API: the official SDKs send the newer one since their major versions of 2026.
 const VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
@@ -54,7 +56,7 @@ async fn route(request: &Request, connection: &mut Connection, books: &Arc<Books
         ("POST", ["v1", "messages"], Ok(body)) => answer::message(request, &body, connection, books).await,
         ("POST", ["v1", "messages", "count_tokens"], Ok(body)) => answer::count(&body, connection, books).await,
         ("POST", ["v1", "messages", "batches"], Ok(body)) => batches::create(&body, connection, books).await,
-        (method, ["v1", "messages", "batches", rest @ ..], _) => batches::route(method, rest, connection, books).await,
+        (_, ["v1", "messages", "batches", rest @ ..], _) => batches::route(request, rest, connection, books).await,
         ("GET", ["v1", "models", name @ ..], _) => connection.send(models(name, connection)).await,
         ("POST", _, Err(_)) => connection.send(refuse::refusal(connection, 400, "not JSON")).await,
         _ => connection.send(refuse::refusal(connection, 404, "no such thing")).await,
@@ -74,7 +76,9 @@ fn refused(request: &Request, connection: &Connection, books: &Books) -> Option<
     if !VERSIONS.contains(&request.header("anthropic-version")) {
         return Some(refuse::refusal(connection, 400, "anthropic-version: not known"));
     }
-    (request.body.len() > BODY_BYTES_MAX).then(|| refuse::refusal(connection, 413, "longer than 32 MB"))
+    let bytes_max = if request.path == "/v1/messages/batches" { BATCH_BYTES_MAX } else { BODY_BYTES_MAX };
+    let too_long = || refuse::refusal(connection, 413, &format!("longer than {} MB", bytes_max >> 20));
+    (request.body.len() > bytes_max).then(too_long)
 }
 
 fn refused_for_its_key(status: u16, request: &Request, connection: &Connection, books: &Books) -> Reply {
@@ -82,11 +86,7 @@ fn refused_for_its_key(status: u16, request: &Request, connection: &Connection, 
         locked(&books.headers).push(request.headers.clone());
         locked(&books.requests).push(serde_json::from_slice(&request.body).unwrap_or_default());
     }
-    let mut refusal = refuse::refusal(connection, status, "refused for its key");
-    if status == 429 {
-        refusal.headers.push(("retry-after", "1".to_owned()));
-    }
-    refusal
+    refuse::for_a_while(connection, status, "refused for its key")
 }
 
 fn models(name: &[&str], connection: &Connection) -> Reply {

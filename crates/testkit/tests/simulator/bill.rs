@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use claude_code_api_testkit::{
-    Simulator,
-    simulator::{Billed, KEY},
-    until,
-};
-use serde_json::{Value, json};
+use claude_code_api_testkit::{Simulator, simulator::Billed, until};
+use serde_json::json;
 
-use crate::socket::{Answer, Socket, asking};
+use crate::socket::{Socket, asking};
 
 const DELTA: &str = "content_block_delta\"";
 
@@ -120,49 +116,4 @@ async fn caches_tiers_and_what_is_beyond_every_bound_are_reported_and_charged() 
         batch: false,
     };
     assert_eq!(simulator.bill(), [billed]);
-}
-
-async fn batches(simulator: &Simulator, what: &str, body: &Value) -> Answer {
-    let (method, path) = what.split_once(' ').expect("a method");
-    Socket::send(simulator, &format!("{method} /v1/messages/batches{path}"), KEY, &body.to_string())
-        .await
-        .answer()
-        .await
-}
-
-#[tokio::test]
-async fn the_items_of_a_batch_end_each_by_its_script() {
-    let simulator = Simulator::start();
-    let scripts =
-        [json!({"output": 5}), json!({"status": 400}), json!({"item": "expired"}), json!({"item": "canceled"})];
-    let item = |(index, script)| json!({"custom_id": format!("item-{index}"), "params": asking(script, false)});
-    let items: Vec<Value> = scripts.iter().enumerate().map(item).collect();
-    simulator.delay_batches(1_000);
-    let canceled = batches(&simulator, "POST ", &json!({"requests": items})).await.json();
-    let canceled = canceled["id"].as_str().expect("an id").to_owned();
-    simulator.delay_batches(20);
-    let made = batches(&simulator, "POST ", &json!({"requests": items})).await.json();
-    assert_eq!((&made["processing_status"], &made["request_counts"]["processing"]), (&json!("in_progress"), &json!(4)));
-    let id = made["id"].as_str().expect("an id");
-    let canceling = batches(&simulator, &format!("POST /{canceled}/cancel"), &json!({})).await.json();
-    assert_eq!(canceling["processing_status"], "canceling");
-    assert_eq!(batches(&simulator, &format!("GET /{canceled}/results"), &Value::Null).await.status, 404);
-    let ended = async |id: &str| loop {
-        let told = batches(&simulator, &format!("GET /{id}"), &Value::Null).await.json();
-        if told["processing_status"] == "ended" {
-            return told;
-        }
-    };
-    let counts = json!({"processing": 0, "succeeded": 1, "errored": 1, "canceled": 1, "expired": 1});
-    assert_eq!(ended(id).await["request_counts"], counts);
-    let results = batches(&simulator, &format!("GET /{id}/results"), &Value::Null).await.text();
-    let results: Vec<Value> = results.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!((&results[3]["custom_id"], &results[3]["result"]["type"]), (&json!("item-0"), &json!("succeeded")));
-    assert_eq!(results[3]["result"]["message"]["usage"]["service_tier"], "batch");
-    assert_eq!(results[2]["result"]["error"]["error"]["type"], "invalid_request_error");
-    assert_eq!(ended(&canceled).await["request_counts"]["canceled"], 4);
-    let all = batches(&simulator, "GET ", &Value::Null).await.json();
-    assert_eq!(all["data"].as_array().map(Vec::len), Some(2));
-    let bill = simulator.bill();
-    assert!(bill.len() == 1 && bill[0].batch && bill[0].output_tokens == 5, "{bill:?}");
 }
