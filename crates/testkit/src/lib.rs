@@ -7,6 +7,7 @@
 
 mod answer;
 mod caller;
+mod job;
 mod log;
 mod postgres;
 mod program;

@@ -7,37 +7,9 @@ use claude_code_api_service::{
     ledger::{Limit, Limits, Project},
     project::ProjectId,
 };
-use claude_code_api_testkit::{Answer, Caller, Simulator, TestServer, until};
-use claude_code_api_wire::{BatchEvent, BatchJob, BatchJobList, BatchJobStatus, BatchStatus, ErrorCode, ErrorEnvelope};
+use claude_code_api_testkit::{Answer, Simulator, TestServer, until};
+use claude_code_api_wire::{BatchJob, BatchJobList, BatchJobStatus, BatchStatus, ErrorCode, ErrorEnvelope};
 use serde_json::{Value, json};
-
-async fn create(caller: &Caller, body: Value) -> BatchJob {
-    let answer = caller.post("/v1/batches", body.to_string()).await;
-    assert_eq!(answer.status, 202, "{}", answer.body);
-    answer.json()
-}
-
-async fn job(caller: &Caller, id: &str) -> BatchJob {
-    caller.get(&format!("/v1/batches/{id}")).await.json()
-}
-
-async fn over(caller: &Caller, id: &str) -> BatchJob {
-    let begun = std::time::Instant::now();
-    loop {
-        let job = job(caller, id).await;
-        if matches!(job.status, BatchJobStatus::Ended | BatchJobStatus::Cancelled) {
-            return job;
-        }
-        assert!(begun.elapsed() < Duration::from_mins(3), "it ends: {job:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn results(caller: &Caller, id: &str, after: usize) -> Vec<BatchEvent> {
-    let answer = caller.get(&format!("/v1/batches/{id}/results?after={after}")).await;
-    assert_eq!(answer.headers["content-type"], "application/x-ndjson");
-    answer.body.lines().map(|line| serde_json::from_str(line).expect("a result")).collect()
-}
 
 fn refused(answer: &Answer) -> (u16, ErrorCode, String) {
     let error = answer.json::<ErrorEnvelope>().error;
@@ -58,12 +30,12 @@ async fn a_batch_is_taken_at_once_and_its_results_are_there_in_the_end() {
         .collect();
     let body =
         json!({"prompts": prompts, "model": "haiku", "max_tokens": 100, "system": "Be brief.", "max_concurrency": 50});
-    let taken = create(&caller, body).await;
+    let taken = caller.store_batch(&body).await;
     assert_eq!((taken.status, taken.total, taken.ended_at.is_none()), (BatchJobStatus::Running, 600, true));
-    let ended = over(&caller, &taken.id).await;
+    let ended = caller.batch_over(&taken.id).await;
     assert_eq!((ended.status, ended.completed, ended.failed), (BatchJobStatus::Ended, 400, 200));
-    let all = results(&caller, &taken.id, 0).await;
-    assert_eq!(results(&caller, &taken.id, 595).await, all[595..], "the cursor counts results");
+    let all = caller.batch_results(&taken.id, 0).await;
+    assert_eq!(caller.batch_results(&taken.id, 595).await, all[595..], "the cursor counts results");
     let by_place: BTreeMap<usize, _> = all.into_iter().map(|event| (event.index, event.result)).collect();
     assert_eq!(by_place.len(), 600, "each prompt has one");
     for (place, result) in &by_place {
@@ -103,11 +75,11 @@ async fn ten_thousand_items_finish_though_one_in_twenty_meets_a_fault_and_the_su
         .collect();
     let begun = std::time::Instant::now();
     let body = json!({"prompts": prompts, "model": "haiku", "max_tokens": 100, "max_concurrency": 200});
-    let taken = create(&caller, body).await;
+    let taken = caller.store_batch(&body).await;
     let stored = begun.elapsed();
-    let ended = over(&caller, &taken.id).await;
+    let ended = caller.batch_over(&taken.id).await;
     println!("{ITEMS} items: stored after {stored:?}, ended after {:?}", begun.elapsed());
-    let mut all = results(&caller, &taken.id, 0).await;
+    let mut all = caller.batch_results(&taken.id, 0).await;
     let failed: Vec<_> = all.iter().filter(|event| event.result.status == BatchStatus::Failed).collect();
     assert_eq!((ended.completed, ended.failed), (ITEMS as u64, 0), "{failed:?}");
     all.sort_by_key(|event| event.index);
@@ -127,12 +99,12 @@ async fn no_more_items_run_at_a_time_than_were_asked_for() {
     let server = TestServer::start_on(&simulator, Settings::default()).await;
     let caller = server.caller();
     let prompts = vec!["sim:{\"first_ms\": 40}"; 30];
-    let taken = create(&caller, json!({"prompts": prompts, "model": "haiku", "max_concurrency": 4})).await;
+    let taken = caller.store_batch(&json!({"prompts": prompts, "model": "haiku", "max_concurrency": 4})).await;
     let mut seen = 0;
-    while job(&caller, &taken.id).await.status == BatchJobStatus::Running {
+    while caller.batch(&taken.id).await.status == BatchJobStatus::Running {
         seen = seen.max(simulator.open_streams());
     }
-    assert_eq!((job(&caller, &taken.id).await.completed, seen), (30, 4));
+    assert_eq!((caller.batch(&taken.id).await.completed, seen), (30, 4));
 }
 
 #[tokio::test]
@@ -141,11 +113,11 @@ async fn a_batch_that_is_sent_again_under_its_key_is_stored_once() {
     let server = TestServer::start_on(&simulator, Settings::default()).await;
     let caller = server.caller().once("night-7");
     let body = json!({"prompts": ["a", "b"], "model": "haiku"});
-    let (first, second) = (create(&caller, body.clone()).await, create(&caller, body).await);
+    let (first, second) = (caller.store_batch(&body).await, caller.store_batch(&body).await);
     assert_eq!(first.id, second.id);
     let other = caller.post("/v1/batches", json!({"prompts": ["a", "c"], "model": "haiku"}).to_string()).await;
     assert_eq!((refused(&other).0, refused(&other).1), (409, ErrorCode::Conflict));
-    over(&caller, &first.id).await;
+    caller.batch_over(&first.id).await;
     assert_eq!(simulator.bill().len(), 2);
     let listed: BatchJobList = server.caller().get("/v1/batches").await.json();
     assert_eq!(listed.batches.len(), 1);
@@ -158,14 +130,14 @@ async fn a_cancelled_batch_keeps_what_came_and_ends_what_runs() {
     let caller = server.caller();
     let mut prompts = vec!["quick"; 3];
     prompts.extend(["sim:{\"output\": 400, \"token_ms\": 20}"; 50]);
-    let taken = create(&caller, json!({"prompts": prompts, "model": "haiku", "max_concurrency": 4})).await;
+    let taken = caller.store_batch(&json!({"prompts": prompts, "model": "haiku", "max_concurrency": 4})).await;
     until("slow ones run", || simulator.open_streams() == 4).await;
-    while job(&caller, &taken.id).await.completed < 3 {}
+    while caller.batch(&taken.id).await.completed < 3 {}
     let cancelled: BatchJob = caller.post(&format!("/v1/batches/{}/cancel", taken.id), "{}").await.json();
     assert!(cancelled.cancelled_at.is_some(), "{cancelled:?}");
-    let over = over(&caller, &taken.id).await;
+    let over = caller.batch_over(&taken.id).await;
     assert_eq!((over.status, over.completed, over.failed), (BatchJobStatus::Cancelled, 3, 0));
-    assert_eq!(results(&caller, &taken.id, 0).await.len(), 3);
+    assert_eq!(caller.batch_results(&taken.id, 0).await.len(), 3);
     until("what ran has been ended upstream", || simulator.open_streams() == 0).await;
     let again: BatchJob = caller.post(&format!("/v1/batches/{}/cancel", taken.id), "{}").await.json();
     assert_eq!(again, over, "it has ended");
@@ -184,12 +156,12 @@ async fn items_wait_for_room_and_fail_at_once_when_the_budget_is_spent() {
     let body =
         json!({"prompts": prompts, "model": "haiku", "max_tokens": 300, "project_id": "small", "max_concurrency": 8});
     let ended = {
-        let taken = create(&server.caller(), body).await;
-        over(&server.caller(), &taken.id).await
+        let taken = server.caller().store_batch(&body).await;
+        server.caller().batch_over(&taken.id).await
     };
     assert_eq!(ended.completed + ended.failed, 40);
     assert!((2..=3).contains(&ended.completed), "{ended:?}");
-    let failed = results(&server.caller(), &ended.id, 0).await;
+    let failed = server.caller().batch_results(&ended.id, 0).await;
     let failed: Vec<_> = failed.iter().filter_map(|event| event.result.error_code).collect();
     assert!(failed.iter().all(|code| *code == ErrorCode::BudgetExceeded) && failed.len() > 30, "{failed:?}");
     assert_eq!(simulator.bill().len(), usize::try_from(ended.completed).expect("a few"), "the others were not tried");
@@ -221,7 +193,7 @@ async fn what_is_wrong_with_a_batch_is_refused_by_name() {
     }
     let listed: BatchJobList = caller.get("/v1/batches").await.json();
     assert_eq!(listed, BatchJobList::default(), "nothing of it was stored");
-    let empty = create(&caller, json!({"prompts": []})).await;
+    let empty = caller.store_batch(&json!({"prompts": []})).await;
     assert_eq!((empty.status, empty.total), (BatchJobStatus::Ended, 0));
 }
 
@@ -232,7 +204,7 @@ async fn batches_are_listed_in_pages_the_newest_first() {
     let caller = server.caller();
     let mut ids = Vec::new();
     for _ in 0..5 {
-        ids.insert(0, create(&caller, json!({"prompts": ["p"], "model": "haiku"})).await.id);
+        ids.insert(0, caller.store_batch(&json!({"prompts": ["p"], "model": "haiku"})).await.id);
     }
     let mut seen = Vec::new();
     let mut path = "/v1/batches?limit=2".to_owned();
@@ -244,7 +216,7 @@ async fn batches_are_listed_in_pages_the_newest_first() {
     }
     assert_eq!(seen, ids);
     for id in ids {
-        over(&caller, &id).await;
+        caller.batch_over(&id).await;
     }
 }
 
@@ -254,7 +226,7 @@ async fn a_batch_is_deleted_with_its_results_once_its_time_is_over() {
     let settings = Settings { batch_ttl: Some(0.0), ..Settings::default() };
     let server = TestServer::start_on(&simulator, settings).await;
     let caller = server.caller();
-    let taken = create(&caller, json!({"prompts": ["p"], "model": "haiku"})).await;
+    let taken = caller.store_batch(&json!({"prompts": ["p"], "model": "haiku"})).await;
     until("it has run", || simulator.bill().len() == 1).await;
     let begun = std::time::Instant::now();
     while caller.get(&format!("/v1/batches/{}", taken.id)).await.status != 404 {
