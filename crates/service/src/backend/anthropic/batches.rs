@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
-use super::{API_VERSION, Anthropic, keys::Key, none_ready, request, response, stream};
+use super::{API_VERSION, Anthropic, keys::Key, none_ready, request, response};
 use crate::{
     backend::{
         Failure, Reason, Spend,
@@ -278,11 +278,30 @@ fn reported(line: &[u8]) -> Result<(String, Reported), Failure> {
     let line: Line = serde_json::from_slice(line).map_err(|_| broken("sent a result that cannot be read"))?;
     let reported = match line.result {
         Ended::Succeeded { message } => Reported::Succeeded((*message).into()),
-        Ended::Errored { error: Wrapped { error } } => Reported::Errored(stream::error(&error.kind, &error.message)),
+        Ended::Errored { error: Wrapped { error } } => Reported::Errored(error.reason()),
         Ended::Canceled => Reported::Canceled,
         Ended::Expired => Reported::Expired,
     };
     Ok((line.custom_id, reported))
+}
+
+impl Named {
+    /// Why a prompt has no answer.
+    fn reason(&self) -> Reason {
+        let message = response::shown(&self.message);
+        let refused = |status, message| Reason::Refused { status, message };
+        match self.kind.as_str() {
+            "invalid_request_error" => refused(400, message),
+            "not_found_error" => refused(404, message),
+            "request_too_large" => refused(413, message),
+            kind => {
+                let kind = response::shown(kind);
+                let retryable =
+                    matches!(&*kind, "api_error" | "overloaded_error" | "rate_limit_error" | "timeout_error");
+                Reason::Broken { message: format!("failed at this prompt with {kind}: {message}").into(), retryable }
+            }
+        }
+    }
 }
 
 impl From<Answered> for Message {

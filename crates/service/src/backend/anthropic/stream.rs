@@ -104,8 +104,8 @@ impl Reading {
     }
 }
 
-/// What an error means that the upstream names in its answer.
-pub(super) fn error(kind: &str, message: &str) -> Reason {
+/// What an `error` event in the stream means.
+fn error(kind: &str, message: &str) -> Reason {
     let retry_after = response::RETRY_AFTER_DEFAULT;
     match kind {
         "overloaded_error" => Reason::Overloaded { retry_after },

@@ -38,8 +38,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 const PAUSE_REFUSED_MAX: Duration = Duration::from_mins(5);
 
-const UNKNOWN: &str = "may have taken the batch with this prompt: the service was cut off while it submitted it, and does not find it \
-    there. The prompt is charged at its worst case, and not sent again; send it again if you want its answer";
+const UNKNOWN: &str = "was being sent this prompt when that was cut off, and it is not known whether it took it; it is charged at its \
+    worst case, and not sent again: send it again if you want its answer";
 const SILENT: &str = "has not said within 25 hours what became of this prompt; it is charged at its worst case";
 
 /// A slice, as this process works on it.
@@ -50,6 +50,8 @@ pub(super) struct Work {
     pub(super) terms: Arc<Terms>,
     pub(super) cancel: CancellationToken,
     pub(super) slice: Slice,
+    /// Whether it is known here that its batch was cancelled, and known upstream.
+    knows_of_cancel: bool,
     is_cancelled_upstream: bool,
     /// Batches upstream whose results are not of this slice.
     not_ours: BTreeSet<String>,
@@ -102,6 +104,7 @@ impl Work {
             terms: Arc::clone(&of.terms),
             cancel: of.cancel.clone(),
             slice,
+            knows_of_cancel: false,
             is_cancelled_upstream: false,
             not_ours: BTreeSet::new(),
         }
@@ -146,10 +149,9 @@ impl Work {
 
     /// Waits; an error at shutdown.
     async fn pause(&self, pause: Duration) -> Result<(), ()> {
-        let is_news = !self.is_cancelled_upstream && self.slice.upstream.is_some();
         tokio::select! {
             () = self.app.draining() => Err(()),
-            () = self.cancel.cancelled(), if is_news => Ok(()),
+            () = self.cancel.cancelled(), if !self.knows_of_cancel => Ok(()),
             () = tokio::time::sleep(pause) => Ok(()),
         }
     }
@@ -241,9 +243,10 @@ impl Work {
     }
 
     async fn next(&mut self) -> Result<Step, Trouble> {
+        self.knows_of_cancel = self.cancel.is_cancelled();
         let Some(id) = self.slice.upstream.clone() else { return self.find().await };
         // Of one that was adopted it is not known yet whether it is ours to cancel.
-        if self.cancel.is_cancelled() && !self.is_cancelled_upstream && !self.slice.is_adopted {
+        if self.knows_of_cancel && !self.is_cancelled_upstream && !self.slice.is_adopted {
             self.economy().cancel(&id).await?;
             self.is_cancelled_upstream = true;
         }
