@@ -57,6 +57,11 @@ impl PostgresServer {
         format!("postgres://test@/{name}?host={}", self.folder.path().display())
     }
 
+    /// The name of the database of this URL.
+    pub fn name(url: &str) -> &str {
+        url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("one of ours").0
+    }
+
     /// Runs SQL in the database of this name; what it prints.
     pub fn sql(&self, database: &str, sql: &str) -> String {
         let output = self.psql(database).args(["-c", sql]).output().expect("psql runs");

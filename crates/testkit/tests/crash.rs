@@ -290,7 +290,7 @@ async fn on_a_database_with_three_processes_of_which_one_is_killed() {
     let store = connect(&url).await;
     store.set_project(project()).await.expect("the store works");
     // Commits take their time, each another: whoever is killed is often killed in one.
-    let name = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("a name").0;
+    let name = PostgresServer::name(&url);
     database.sql(
         name,
         "create or replace function claude_code_api.now_ms() returns bigint volatile language sql

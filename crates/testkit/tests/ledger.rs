@@ -146,7 +146,7 @@ async fn calls_that_straddle_the_end_of_a_window_are_spent_where_they_were_held_
     let server = PostgresServer::start();
     let url = server.database();
     let store = Postgres::open(&url, postgres::Options::default()).await.expect("the store opens");
-    let name = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("a name").0;
+    let name = PostgresServer::name(&url);
     let set_clock = |now: i64| {
         let sql = "create or replace function claude_code_api.now_ms() returns bigint volatile language sql as 'select";
         server.sql(name, &format!("{sql} {now}::bigint'"));

@@ -142,7 +142,7 @@ impl Site {
 
     async fn database(processes: usize) -> Self {
         let url = server().database();
-        let name = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("a name").0.to_owned();
+        let name = PostgresServer::name(&url).to_owned();
         let mut stores = Vec::new();
         for _ in 0..processes {
             stores.push(connect(&url).await);

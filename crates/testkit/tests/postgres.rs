@@ -287,7 +287,7 @@ async fn a_process_that_stands_still_in_a_transaction_holds_nobody_up_for_long()
     let (url, simulator) = (database.database(), Simulator::start());
     let watching = connect(&url, HOUR).await;
     // A transaction takes a while, so that it is met.
-    let name = url.split_once("@/").and_then(|(_, rest)| rest.split_once('?')).expect("a name").0;
+    let name = PostgresServer::name(&url);
     let slow = "create or replace function claude_code_api.now_ms() returns bigint volatile language sql
                 as $$ select pg_sleep(0.02); select (extract(epoch from clock_timestamp()) * 1000)::bigint $$";
     database.sql(name, slow);
