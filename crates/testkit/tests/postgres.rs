@@ -6,6 +6,8 @@ use std::{
 };
 
 use claude_code_api_service::{
+    id::BatchId,
+    job::{NewBatchJob, Terms},
     ledger::{Amount, Claim, ClaimScope, Ended, Limits, Reserve, Reserved, Settle, Settled, SettledBy, Spent},
     project::ProjectId,
     store::{
@@ -15,7 +17,7 @@ use claude_code_api_service::{
     },
     window::Period,
 };
-use claude_code_api_testkit::{PostgresServer, Program, Simulator, run};
+use claude_code_api_testkit::{PostgresServer, Program, Simulator, run, until};
 use claude_code_api_wire::ErrorCode;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -325,4 +327,33 @@ async fn a_process_that_stands_still_in_a_transaction_holds_nobody_up_for_long()
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     verified(&watching).await;
+}
+
+/// Deleting it waits for a lock here, for as long as it may take where there is much to delete.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_waits_while_a_batch_is_deleted() {
+    let server = Arc::new(PostgresServer::start());
+    let url = server.database();
+    let store = connect(&url, HOUR).await;
+    let project = conformance::project(&*store, "p", None).await;
+    let terms = Terms { project: project.clone(), makes_project: false, items_max: 1, request: String::new() };
+    let (id, kept_for) = (BatchId::new(), Duration::ZERO);
+    let over = NewBatchJob { id, terms, claim: None, items: Vec::new(), kept_for };
+    store.add_batch(over).await.expect("the store works");
+    let name = PostgresServer::name(&url).to_owned();
+    let locks = |which: &str| !server.sql(&name, &format!("select 1 from pg_locks where {which}")).is_empty();
+    let (holding, database) = (Arc::clone(&server), name.clone());
+    let hold = "lock table claude_code_api.batch in share mode; select pg_sleep(3)";
+    let holder = tokio::task::spawn_blocking(move || holding.sql(&database, hold));
+    until("the table is locked", || locks("mode = 'ShareLock' and granted")).await;
+    let call = async {
+        until("deleting the batch waits", || locks("not granted")).await;
+        let call = reserve(&project, vec![candidate(100, 100)]);
+        granted(&store, &call).await;
+        assert_eq!(store.settle(settle(&call, None)).await, Ok(Settled::Closed(Amount::ZERO)));
+        assert!(!holder.is_finished(), "the call has waited for the batch");
+    };
+    let (forgotten, ()) = tokio::join!(store.forget_expired(), call);
+    assert_eq!((forgotten, store.batch(id).await), (Ok(1), Ok(None)));
+    holder.await.expect("the lock was held");
 }

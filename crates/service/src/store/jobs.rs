@@ -18,6 +18,9 @@ const WAITING_MAX: usize = 4_096;
 /// The most operations in one commit.
 pub(super) const GROUP_MAX: usize = 1_024;
 
+/// How many rows are deleted at a time whose time is over, so that nobody waits long for the writer.
+pub(super) const FORGOTTEN_MAX: u32 = 500;
+
 /// An operation that waits for its commit.
 pub(super) enum Job {
     Reserve(Reserve, Reply<Reserved>),
@@ -26,7 +29,8 @@ pub(super) enum Job {
     SetProject(Project, Reply<()>),
     AddKey(Key, Reply<()>),
     RevokeKey(KeyId, Moment, Reply<Option<Key>>),
-    ForgetExpired(Reply<usize>),
+    ForgetClaims(Reply<usize>),
+    ForgetBatches(Reply<usize>),
     /// Some of the items of a batch that is about to be stored; the first of them has this place.
     AddItems(BatchId, u32, Vec<NewItem>, Reply<()>),
     /// A batch, so many of whose items are there.
@@ -99,6 +103,7 @@ impl Job {
                 | Self::EndItems(..)
                 | Self::GiveBack(..)
                 | Self::CancelBatch(..)
+                | Self::ForgetBatches(..)
         ) || self.is_of_slices()
     }
 
@@ -154,7 +159,9 @@ impl Job {
             (Self::TakeSlices(reply), Outcome::Slices(slices)) => drop(reply.send(Ok(slices))),
             (Self::Adopt(.., reply), Outcome::Adopted(adopted)) => drop(reply.send(Ok(adopted))),
             (Self::RevokeKey(.., reply), Outcome::Key(key)) => drop(reply.send(Ok(key))),
-            (Self::ForgetExpired(reply), Outcome::Count(count)) => drop(reply.send(Ok(count))),
+            (Self::ForgetClaims(reply) | Self::ForgetBatches(reply), Outcome::Count(count)) => {
+                drop(reply.send(Ok(count)));
+            }
             _ => unreachable!("an operation is answered in kind"),
         }
     }
@@ -178,7 +185,7 @@ impl Job {
             Self::TakeSlices(reply) => drop(reply.send(Err(error))),
             Self::Adopt(.., reply) => drop(reply.send(Err(error))),
             Self::RevokeKey(.., reply) => drop(reply.send(Err(error))),
-            Self::ForgetExpired(reply) => drop(reply.send(Err(error))),
+            Self::ForgetClaims(reply) | Self::ForgetBatches(reply) => drop(reply.send(Err(error))),
         }
     }
 }

@@ -40,7 +40,7 @@ pub trait Store: Send + Sync {
     /// The answer that is kept under an idempotency key.
     fn answer(&self, scope: ClaimScope) -> BoxFuture<'_, Result<Option<Vec<u8>>, StoreError>>;
 
-    /// Forgets some of the idempotency keys and batches whose time is over, with their answers; how many.
+    /// Forgets some of the idempotency keys and batches whose time is over, with their answers; how many rows.
     fn forget_expired(&self) -> BoxFuture<'_, Result<usize, StoreError>>;
 
     /// What a project has used in the window of this length that is now. A project that is not there has used nothing.

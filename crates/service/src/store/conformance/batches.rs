@@ -8,6 +8,7 @@ use crate::{
     job::{Added, BatchJob, EndedItem, NewBatchJob, NewItem, Sums, Terms},
     ledger::Claim,
     project::ProjectId,
+    store::jobs::FORGOTTEN_MAX,
 };
 
 const KEPT_FOR: Duration = Duration::from_hours(1);
@@ -19,6 +20,7 @@ pub(super) async fn passes(store: &Arc<dyn Store>) {
     what_is_given_back_is_taken_again(store).await;
     a_cancelled_batch_ends_with_what_runs(store).await;
     a_batch_is_forgotten_in_time(store).await;
+    a_batch_is_forgotten_a_piece_at_a_time(store).await;
     batches_are_listed_newest_first(store).await;
     a_batch_of_nothing_has_ended(store).await;
 }
@@ -160,6 +162,22 @@ async fn a_batch_is_forgotten_in_time(store: &Arc<dyn Store>) {
     assert_eq!(store.results(id, 0, 10).await, Ok(Vec::new()));
     store.end_items(id, vec![ended(0, "late")]).await.expect("what is told of it is not missed");
     assert!(store.batch(kept).await.expect("the store works").is_some());
+}
+
+async fn a_batch_is_forgotten_a_piece_at_a_time(store: &Arc<dyn Store>) {
+    const ITEMS: u32 = 2 * FORGOTTEN_MAX + 1;
+    let brief = NewBatchJob { kept_for: Duration::ZERO, ..new(&project("batch-forgotten-in-pieces"), ITEMS) };
+    let id = stored(store, brief).await.id;
+    let places = taken(store, id, ITEMS).await;
+    store.end_items(id, places.into_iter().map(|place| ended(place, "done")).collect()).await.expect("the store works");
+    let (mut left, mut forgotten) = (ITEMS as usize, 0);
+    while store.batch(id).await.expect("the store works").is_some() {
+        let rows = store.forget_expired().await.expect("the store works");
+        let results = store.results(id, 0, ITEMS).await.expect("the store works").len();
+        assert!(rows > 0 && left - results <= FORGOTTEN_MAX as usize, "{rows} rows, {left} results, then {results}");
+        (left, forgotten) = (results, forgotten + rows);
+    }
+    assert!(left == 0 && forgotten > ITEMS as usize, "{left} results are left, and {forgotten} rows were forgotten");
 }
 
 async fn batches_are_listed_newest_first(store: &Arc<dyn Store>) {

@@ -60,14 +60,18 @@ pub(super) const END: &str = "update batch set ended_at = now.ms, expires_at = n
     where id = $1 and ended_at is null and (completed + failed = total or cancelled_at is not null)
     and not exists (select from item where batch = $1 and number is null and epoch is not null)
     and not exists (select from item where batch = $1 and number is null and slice is not null)";
-/// Nobody adds items to a batch that has ended: they go with it.
-const FORGET: &str = "with gone as (
-        delete from batch where id in (
-            select id from batch where expires_at <= (select now_ms()) limit 1 for update skip locked
-        ) returning id
-    ), without as (delete from item where batch in (select id from gone)),
-    nor as (delete from slice where batch in (select id from gone))
-    select count(*) from gone";
+/// Items of one batch whose time is over, or it itself, once there are none: nobody adds any to a batch that has ended.
+pub(super) const FORGET: &str = "with over as (
+        select id from batch where expires_at <= (select now_ms()) limit 1 for update skip locked
+    ), items as (
+        delete from item where (batch, place) in (
+            select batch, place from item where batch = (select id from over) limit $1
+        ) returning place
+    ), gone as (
+        delete from batch where id = (select id from over) and not exists (select from item where item.batch = batch.id)
+        returning id
+    ), slices as (delete from slice where batch in (select id from gone))
+    select (select count(*) from items) + (select count(*) from gone)";
 
 /// `None`: this process was taken for dead.
 pub(super) async fn carry_out(db: &Connection, epoch: i64, job: &Job) -> Result<Option<Outcome>, Error> {
@@ -177,12 +181,6 @@ async fn cancel(db: &Connection, batch: BatchId) -> Result<Option<BatchJob>, Err
     let job = job(db, batch).await?;
     db.run("commit").await?;
     Ok(job)
-}
-
-/// Deletes a batch whose time is over; how many that were.
-pub(super) async fn forget_expired(db: &Connection) -> Result<usize, Error> {
-    let count: i64 = db.first(FORGET, &[]).await?.map_or(0, |row| row.get(0));
-    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 pub(super) async fn job(db: &Connection, id: BatchId) -> Result<Option<BatchJob>, Error> {

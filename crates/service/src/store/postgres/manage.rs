@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use tokio_postgres::Error;
 
 use super::{
-    batches,
     connect::Connection,
     rows,
     writer::{LOCK_CREATION, LOCK_PROJECTS, load_counters},
@@ -13,12 +12,9 @@ use super::{
 use crate::{
     key::{Key, Scope},
     ledger::{Books, Project, Resolve, Resolved},
-    store::jobs::{Job, Outcome},
+    store::jobs::{FORGOTTEN_MAX, Job, Outcome},
     window::Moment,
 };
-
-/// How many claims are forgotten at a time.
-const FORGOTTEN_MAX: i64 = 500;
 
 const CHANGED: &str = "update directory set version = version + 1";
 const ADD_KEY: &str = "insert into key values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing";
@@ -44,14 +40,17 @@ pub(super) async fn carry_out(db: &Connection, job: &Job) -> Result<Outcome, Err
             changed(db).await?;
             Ok(Outcome::Key(revoked.as_ref().map(rows::key)))
         }
-        Job::ForgetExpired(_) => {
-            let count: i64 = db.first(FORGET, &[&FORGOTTEN_MAX]).await?.map_or(0, |row| row.get(0));
-            Ok(Outcome::Count(usize::try_from(count).unwrap_or(0) + batches::forget_expired(db).await?))
-        }
+        Job::ForgetClaims(_) => forget(db, FORGET).await,
         Job::Resolve(wanted, _) => Ok(Outcome::Resolved(resolve(db, wanted).await?)),
         Job::Reserve(..) | Job::Settle(..) => unreachable!("calls are committed in groups"),
         _ => unreachable!("batches are changed elsewhere"),
     }
+}
+
+/// Deletes some of what is over, at most so many rows as its parameter says; how many.
+pub(super) async fn forget(db: &Connection, sql: &'static str) -> Result<Outcome, Error> {
+    let count: i64 = db.first(sql, &[&i64::from(FORGOTTEN_MAX)]).await?.map_or(0, |row| row.get(0));
+    Ok(Outcome::Count(usize::try_from(count).unwrap_or(0)))
 }
 
 /// The end of a transaction that has changed a key or what a project may use.

@@ -170,7 +170,9 @@ impl Store for Postgres {
     }
 
     fn forget_expired(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
-        Box::pin(self.jobs().ask(Job::ForgetExpired))
+        Box::pin(async {
+            Ok(self.jobs().ask(Job::ForgetClaims).await? + self.batch_jobs().ask(Job::ForgetBatches).await?)
+        })
     }
 
     fn usage(&self, project: ProjectId, period: Period) -> BoxFuture<'_, Result<WindowUsage, StoreError>> {

@@ -176,6 +176,8 @@ impl Writer {
                 let epoch = self.epoch.number(connection).await?;
                 Ok(vec![slices::carry_out(connection, epoch, job, again).await?])
             }
+            // It takes nothing on, and needs no epoch.
+            [Job::ForgetBatches(_)] => Ok(vec![manage::forget(connection, batches::FORGET).await?]),
             [job] if job.is_of_a_batch() => {
                 let epoch = self.epoch.number(connection).await?;
                 let outcome = batches::carry_out(connection, epoch, job).await?;

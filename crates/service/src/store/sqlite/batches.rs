@@ -7,11 +7,9 @@ use crate::{
     id::BatchId,
     job::{Added, BatchJob, EndedItem, Item, ItemResult, NewBatchJob, NewItem, OpenBatchJob, Sums, Terms},
     project::ProjectId,
+    store::jobs::FORGOTTEN_MAX,
     window::Moment,
 };
-
-/// How many rows are deleted at a time, so that nobody waits long for the writer.
-const FORGOTTEN_MAX: u32 = 500;
 
 const JOB: &str =
     "id, project, total, completed, failed, cost_nanos, tokens, created_at, cancelled_at, ended_at, expires_at,

@@ -8,11 +8,9 @@ use super::rows::malformed;
 use crate::{
     id::{CallId, EntryId},
     ledger::{Changes, ClaimScope, ClaimState, Claimed},
+    store::jobs::FORGOTTEN_MAX,
     window::Moment,
 };
-
-/// How many are forgotten at a time, so that nobody waits long for the writer.
-const FORGOTTEN_MAX: u32 = 500;
 
 pub(super) fn claim(db: &Connection, scope: ClaimScope) -> Result<Option<Claimed>> {
     db.prepare_cached("select * from claim where scope = ?1")?.query_row([scope.as_bytes()], read).optional()

@@ -161,7 +161,7 @@ impl Store for Sqlite {
     }
 
     fn forget_expired(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
-        Box::pin(self.jobs().ask(Job::ForgetExpired))
+        Box::pin(async { Ok(self.jobs().ask(Job::ForgetClaims).await? + self.jobs().ask(Job::ForgetBatches).await?) })
     }
 
     fn usage(&self, project: ProjectId, period: Period) -> BoxFuture<'_, Result<WindowUsage, StoreError>> {

@@ -211,10 +211,7 @@ impl Writer {
                 }
                 Ok(Outcome::Resolved(self.books.resolve(resolve, entry)))
             }
-            Job::ForgetExpired(_) => {
-                let claims = claims::forget_expired(&self.connection, self.books.now)?;
-                Ok(Outcome::Count(claims + batches::forget_expired(&self.connection, self.books.now)?))
-            }
+            Job::ForgetClaims(_) => Ok(Outcome::Count(claims::forget_expired(&self.connection, self.books.now)?)),
             Job::AddKey(key, _) => {
                 keys::insert(&self.connection, key)?;
                 Ok(Outcome::Done)
@@ -271,6 +268,7 @@ impl Writer {
                 slices::return_items(db, *id, places, now)?;
                 Outcome::Done
             }
+            Job::ForgetBatches(_) => Outcome::Count(batches::forget_expired(db, now)?),
             _ => unreachable!("the others are not of batches"),
         })
     }
