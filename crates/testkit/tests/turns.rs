@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use claude_code_api_service::config::Settings;
+use claude_code_api_service::{config::Settings, store::EntriesWanted};
 use claude_code_api_testkit::{Answer, BOUND, Caller, Event, Raw, Simulator, TestServer, in_time, until};
 use claude_code_api_wire::{BatchResponse, ErrorCode};
 use futures_util::future::join_all;
@@ -159,6 +159,38 @@ async fn whoever_leaves_while_it_waits_gives_up_its_place_and_has_spent_nothing(
     let used: Value = caller.get("/v1/usage?project_id=left").await.json();
     assert_eq!((&used["total_tokens"], &used["total_cost_nanos"]), (&json!(0), &json!(0)), "{used}");
     assert_eq!(places(&simulator, "left").len(), 0);
+}
+
+#[tokio::test]
+async fn of_callers_who_leave_all_at_once_none_that_waits_is_sent() {
+    let simulator = Simulator::start();
+    let server = server(&simulator, 2, 100).await;
+    let callers = async |request: Value, count| {
+        let body = request.to_string();
+        join_all((0..count).map(|_| Raw::complete(server.address(), &body))).await
+    };
+    let running = callers(endless(), 2).await;
+    until("two run", || simulator.open_streams() == 2).await;
+    let waiting = callers(endless(), 50).await;
+    until("fifty wait", || server.calls_waiting() == 50).await;
+    // Each that runs passes its turn on to one that waits, whose caller leaves too.
+    drop((running, waiting));
+    until("nothing is held", || server.app().open_reservations().count() == 0).await;
+    assert_eq!(simulator.requests().len(), 2);
+    let entries = server.app().store().entries(EntriesWanted { count_max: 99, ..EntriesWanted::default() }).await;
+    assert_eq!(entries.expect("the store works").len(), 2);
+}
+
+#[tokio::test]
+async fn of_calls_with_one_deadline_none_that_waits_is_sent() {
+    let simulator = Simulator::start();
+    let server = server(&simulator, 2, 100).await;
+    let mut late = endless();
+    late["timeout"] = json!(1);
+    for answer in all(&server.caller(), late, 52).await {
+        assert_eq!(answer.error().error.code, ErrorCode::Timeout);
+    }
+    assert_eq!(simulator.requests().len(), 2);
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn under_one_hold<'a>(
             Ok(opened) => return Ok((opened, turn)),
             Err(failure) => failure,
         };
-        drop(turn);
+        turn.end();
         if left.peek().is_none() || !another_may_answer(&failure) {
             return Err(failure);
         }
@@ -102,13 +102,10 @@ async fn turn<'a>(
     reservation: &Reservation<'_>,
     request: &Request,
 ) -> Result<Turn<'a>, Failure> {
-    let turn = tokio::select! {
-        turn = app.turns().take(backend, &reservation.project, request.priority) => turn?,
-        () = app.draining(), if request.is_stored => return Err(app.turns().overloaded(backend)),
-    };
-    // Calls that end at the same moment pass a turn on to each other: none of them is to be sent for that.
-    tokio::task::yield_now().await;
-    Ok(turn)
+    tokio::select! {
+        turn = app.turns().take(backend, &reservation.project, request.priority) => turn,
+        () = app.draining(), if request.is_stored => Err(app.turns().overloaded(backend)),
+    }
 }
 
 /// Asks one target, as often as that may help and costs nothing.

@@ -121,9 +121,11 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
     let running = relay::Interrupts { announced: announced.as_ref(), epoch, ..waiting };
     let mut seen = relay::Seen::default();
     let answer = async {
-        let (opened, _turn) =
+        let (opened, turn) =
             dispatch::first_that_answers(app, &mut routed, &request, &mut reservation, &mut seen).await?;
-        relay::to_the_end(opened, &reservation, feed, &mut seen).await
+        let end = relay::to_the_end(opened, &reservation, feed, &mut seen).await;
+        turn.end();
+        end
     };
     let result = running.or(answer).await;
     settle::close(app, reservation, feed, relay::End { result, seen }).await

@@ -1,5 +1,9 @@
 //! Turns: before a backend is asked, a call waits for its turn there, and keeps it until its answer has ended. Whatever ends the
 //! call drops its [`Turn`], and the next call has one.
+//!
+//! What cuts a call off often cuts off others with it: their client has died, or they had the same deadline. So that these do not
+//! pass a turn on to each other, each to be sent for a moment and paid for, who has its turn from a call that was cut off waits a
+//! little, and passes it on if it is cut off itself.
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +20,26 @@ use crate::{
     project::ProjectId,
 };
 
+/// How long a call waits with a turn that it has from one that was cut off.
+const AFTER_A_CUT: Duration = Duration::from_millis(50);
+
 /// The queues of all backends, by their names.
 pub struct Turns(BTreeMap<&'static str, Mutex<Waiting>>);
 
 struct Waiting {
-    queue: Queue<oneshot::Sender<Result<(), Full>>>,
+    queue: Queue<oneshot::Sender<Result<Freed, Full>>>,
     capacity: Capacity,
     /// How long a turn takes, as a moving average.
     took: Duration,
+}
+
+/// How a turn came to be free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freed {
+    /// Nobody had it, or who had it has ended.
+    AtTheEnd,
+    /// Who had it was cut off.
+    ByACut,
 }
 
 impl Turns {
@@ -57,8 +73,12 @@ impl Turns {
         let waiting = &self.0[backend];
         let (teller, told) = oneshot::channel();
         let joined = locked(waiting).join(project, priority, teller);
-        let mut turn = Turn { waiting, place: joined.map_err(|Full| overloaded(waiting))?, begun_at: None };
-        told.await.expect("who stands in the queue is told").map_err(|Full| overloaded(waiting))?;
+        let place = joined.map_err(|Full| overloaded(waiting))?;
+        let mut turn = Turn { waiting, place, begun_at: None, freed: Freed::ByACut };
+        let told = told.await.expect("who stands in the queue is told");
+        if told.map_err(|Full| overloaded(waiting))? == Freed::ByACut {
+            tokio::time::sleep(AFTER_A_CUT).await;
+        }
         turn.begun_at = Some(Instant::now());
         Ok(turn)
     }
@@ -82,28 +102,28 @@ impl Waiting {
         &mut self,
         project: &ProjectId,
         priority: Priority,
-        teller: oneshot::Sender<Result<(), Full>>,
+        teller: oneshot::Sender<Result<Freed, Full>>,
     ) -> Result<Place, Full> {
         let (place, sent_away) = self.queue.join(project, priority, teller)?;
         if let Some(teller) = sent_away {
             let _ = teller.send(Err(Full));
         }
-        self.give_turns();
+        self.give_turns(Freed::AtTheEnd);
         Ok(place)
     }
 
-    fn leave(&mut self, place: &Place, took: Option<Duration>) {
+    fn leave(&mut self, place: &Place, took: Option<Duration>, freed: Freed) {
         if let Some(took) = took {
             self.took = if self.took.is_zero() { took } else { (self.took * 7 + took) / 8 };
         }
         self.queue.leave(place);
-        self.give_turns();
+        self.give_turns(freed);
     }
 
-    fn give_turns(&mut self) {
+    fn give_turns(&mut self, freed: Freed) {
         while let Some(teller) = self.queue.next() {
             // Who has just gone away has a `Turn` to drop, and gives it back by that.
-            let _ = teller.send(Ok(()));
+            let _ = teller.send(Ok(freed));
         }
     }
 
@@ -120,12 +140,21 @@ pub(super) struct Turn<'a> {
     waiting: &'a Mutex<Waiting>,
     place: Place,
     begun_at: Option<Instant>,
+    /// What dropping it is.
+    freed: Freed,
+}
+
+impl Turn<'_> {
+    /// Gives it back by itself, rather than as one that is cut off.
+    pub(super) fn end(mut self) {
+        self.freed = Freed::AtTheEnd;
+    }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let took = self.begun_at.map(|begun_at| begun_at.elapsed());
-        locked(self.waiting).leave(&self.place, took);
+        locked(self.waiting).leave(&self.place, took, self.freed);
     }
 }
 
@@ -151,13 +180,13 @@ mod tests {
     #[tokio::test]
     async fn whoever_stops_waiting_leaves_at_once_and_the_next_has_the_turn() {
         let turns = turns(1, 10);
-        let first = take(&turns).await;
+        let first = take(&turns).await.expect("a turn");
         let (mut second, mut third) = (Box::pin(take(&turns)), Box::pin(take(&turns)));
         assert!(second.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
         assert_eq!(counts(&turns), (1, 2));
         drop(second);
         assert_eq!(counts(&turns), (1, 1));
-        drop(first);
+        first.end();
         let third = third.now_or_never().expect("it is its turn");
         assert_eq!(counts(&turns), (1, 0));
         drop(third);
@@ -173,7 +202,9 @@ mod tests {
         drop(first);
         // It has been told, and does not look any more.
         drop(second);
-        assert!(third.now_or_never().is_some(), "the turn went on to the next");
+        assert!(third.as_mut().now_or_never().is_none(), "it may be cut off, too");
+        assert_eq!(counts(&turns), (1, 0), "the turn went on to the next");
+        drop(third.await);
         assert_eq!(counts(&turns), (0, 0));
     }
 
@@ -196,7 +227,7 @@ mod tests {
             let mut waiting = locked(&turns.0["b"]);
             let (teller, _told) = oneshot::channel();
             let place = waiting.join(&ProjectId::default_project(), Priority::Interactive, teller).expect("room");
-            waiting.leave(&place, Some(Duration::from_secs(took_s)));
+            waiting.leave(&place, Some(Duration::from_secs(took_s)), Freed::AtTheEnd);
             assert_eq!(waiting.retry_after(), Duration::from_secs(retry_after_s), "after a turn of {took_s} s");
         }
     }
