@@ -202,6 +202,25 @@ async fn a_service_that_ends_in_order_leaves_the_rest_to_the_next_and_nothing_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_any_size_that_was_paid_for_becomes_a_result_though_its_service_dies_between() {
+    const MIB: usize = 1 << 20;
+    let simulator = Simulator::start();
+    let dies = [("CLAUDE_CODE_API_FAILPOINT", "settled:1")];
+    let mut program = Program::serve_on(&simulator, TempDir::new().expect("a folder"), &QUIET, &dies).await;
+    let script = json!({"output": 3, "bytes_per_delta": MIB, "delay_ms": 1_000});
+    let body = json!({"prompts": [format!("sim:{script}")], "model": "sonnet", "max_tokens": 100});
+    let taken: BatchJob = program.caller().post("/v1/batches", body.to_string()).await.json();
+    assert!(!program.ended(Duration::from_secs(20)).await.success());
+    program = Program::serve_on(&simulator, program.kill().await, &QUIET, &[]).await;
+    let job = ended(&program.caller(), &taken.id).await;
+    assert_eq!((job.completed, job.failed), (1, 0), "{job:?}");
+    let told = program.caller().get(&format!("/v1/batches/{}/results", job.id)).await;
+    let event: BatchEvent = serde_json::from_str(told.body.trim_end()).expect("a result");
+    assert_eq!(event.result.content.expect("a text").len(), 3 * MIB);
+    assert_eq!(simulator.bill().len(), 1, "it was paid for once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_end_in_order_does_not_wait_for_items_that_have_not_begun() {
     let simulator = Simulator::start();
     // Two at a time; and those take long enough that all of them would not end in time.

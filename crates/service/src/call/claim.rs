@@ -19,7 +19,7 @@ use crate::{
     project::ProjectId,
 };
 
-/// The most bytes of an answer that is kept.
+/// The most bytes of an answer that is kept, but for stored requests: these are to have results, whatever their size.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// How often it is looked whether a call that runs in another process has ended.
@@ -51,11 +51,12 @@ struct Kept {
     message: Message,
 }
 
-/// The answer as it is kept; nothing where it is too large for that.
-pub(super) fn kept(answer: &Answer, feed: &Feed) -> Option<Arc<[u8]>> {
+/// The answer as it is kept; nothing where it has no key, or is too large for that.
+pub(super) fn kept(answer: &Answer, request: &Request, feed: &Feed) -> Option<Arc<[u8]>> {
+    request.claim.as_ref()?;
     let kept = Kept { answer: answer.clone(), message: feed.message(answer) };
     let bytes = serde_json::to_vec(&kept).expect("JSON serializes");
-    if bytes.len() > ANSWER_BYTES_MAX {
+    if bytes.len() > ANSWER_BYTES_MAX && !request.is_stored {
         tracing::warn!(bytes = bytes.len(), "an answer is too large to be kept for its idempotency key");
         return None;
     }

@@ -76,7 +76,8 @@ pub struct Request {
     pub claim: Option<Claim>,
     /// How soon it is wanted.
     pub priority: Priority,
-    /// Whether it is begun again when this process does not come to it: while it waits for its turn it does not hold up shutdown.
+    /// Whether it is begun again when this process does not come to it: while it waits for its turn it does not hold up shutdown,
+    /// and its answer is kept whatever its size.
     pub is_stored: bool,
 }
 
@@ -128,7 +129,7 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
         end
     };
     let result = running.or(answer).await;
-    settle::close(app, reservation, feed, relay::End { result, seen }).await
+    settle::close(app, &request, reservation, feed, relay::End { result, seen }).await
 }
 
 #[cfg(test)]

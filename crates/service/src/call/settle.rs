@@ -10,7 +10,7 @@ use claude_code_api_wire::{
     anthropic::{RawEvent, say},
 };
 
-use super::{Answer, CallFailure, claim, feed::Feed, relay::End, relay::Seen, reserve::Reservation};
+use super::{Answer, CallFailure, Request, claim, feed::Feed, relay::End, relay::Seen, reserve::Reservation};
 use crate::{
     app::App,
     backend::{Hides, Spend},
@@ -27,6 +27,7 @@ const ON_THE_WAY_TOKENS: u64 = 256;
 /// Closes the reservation. Consuming it is what makes "exactly once" hold in this process; the store sees to the rest.
 pub(super) async fn close(
     app: &App,
+    request: &Request,
     mut reservation: Reservation<'_>,
     feed: &Feed,
     end: End,
@@ -39,8 +40,7 @@ pub(super) async fn close(
         let spent = spent.clone().expect("a complete answer has a final usage");
         answer(&reservation, spent, stop_reason, seen)
     });
-    let kept = answer.as_ref().ok().filter(|_| reservation.claim.is_some());
-    let kept = kept.and_then(|answer| claim::kept(answer, feed));
+    let kept = answer.as_ref().ok().and_then(|answer| claim::kept(answer, request, feed));
     reservation.close();
     record(app, Settle { answer: kept, ..settle(&reservation, spent) }).await?;
     answer
