@@ -7,6 +7,7 @@
 
 mod answer;
 mod caller;
+pub mod crash;
 mod job;
 mod log;
 mod postgres;

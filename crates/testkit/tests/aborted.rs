@@ -9,11 +9,8 @@ use std::{
 use claude_code_api_service::{
     config::Settings,
     ledger::{Ended, Entry, Limits, Project},
-    price::{PriceTable, Terms},
     project::ProjectId,
     store::EntriesWanted,
-    usage::Usage,
-    window::Moment,
 };
 use claude_code_api_testkit::{
     Caller, Simulator, TestServer, json_of, send,
@@ -127,7 +124,7 @@ impl Stream {
         let about = format!("{} {:?} {}: {entries:?} for {billed:?}", self.number, self.leaves, self.script);
         assert!(entries.len() <= self.attempts_max() && billed.len() <= entries.len(), "{about}");
         for (entry, line) in entries.iter().zip(billed) {
-            let (spent, (usage, cost)) = (&entry.spent, priced(line));
+            let (spent, (usage, cost)) = (&entry.spent, (line.usage(), line.nanos()));
             let is_equal = (spent.usage, spent.cost.0) == (usage, cost);
             let tokens = (usage.input_tokens + usage.output_tokens).cast_signed();
             let is_covered = spent.amount().tokens >= tokens && spent.cost.0 >= cost;
@@ -171,12 +168,6 @@ async fn ended_within(mut response: Response, events_max: u64) -> bool {
         }
     }
     false
-}
-
-fn priced(billed: &Billed) -> (Usage, i64) {
-    let (input_tokens, output_tokens) = (billed.input_tokens, billed.output_tokens);
-    let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
-    (usage, PriceTable::default().cost(&billed.model, Moment::of_system(), &usage, Terms::default()).cost.0)
 }
 
 /// The bill by its inputs, once nothing comes to it any more.

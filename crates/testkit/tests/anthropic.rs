@@ -6,11 +6,9 @@ use claude_code_api_service::{
     backend::{Asked, Backend, Prompt, Reason, Spend, anthropic::Anthropic, conformance},
     config::{Config, Settings},
     ledger::{Clamp, Ended, Entry, Limit, Limits, Project},
-    price::{PriceTable, Terms},
     project::ProjectId,
     store::EntriesWanted,
-    usage::Usage,
-    window::{Moment, Period},
+    window::Period,
 };
 use claude_code_api_testkit::{Answer, Simulator, TestServer, simulator::KEY, until};
 use claude_code_api_wire::{ErrorCode, Fields, Message, Role, UsageReport};
@@ -29,17 +27,6 @@ fn backend(simulator: &Simulator) -> Anthropic {
 
 fn call(script: &Value, max_tokens: u32) -> Value {
     json!({"prompt": format!("Hello sim:{script}"), "model": "sonnet", "max_tokens": max_tokens})
-}
-
-/// What this many tokens of sonnet cost, in nano-dollars.
-fn cost(simulator: &Simulator) -> i64 {
-    let table = PriceTable::default();
-    let bill = simulator.bill().into_iter().map(|billed| {
-        let usage =
-            Usage { input_tokens: billed.input_tokens, output_tokens: billed.output_tokens, ..Usage::default() };
-        table.cost(&billed.model, Moment::of_system(), &usage, Terms::default()).cost.0
-    });
-    bill.sum()
 }
 
 async fn used(server: &TestServer, project: &str) -> UsageReport {
@@ -64,7 +51,7 @@ async fn an_answer_is_charged_to_the_nano_dollar() {
     assert_eq!(streamed.cost_nanos, 10 * 2_000 + 5 * 10_000);
     let usage = used(&server, "default").await;
     assert_eq!(usage.total_cost_nanos, answer.cost_nanos + streamed.cost_nanos);
-    assert_eq!((usage.total_cost_nanos, usage.by_model["sonnet"].requests), (cost(&simulator), 2));
+    assert_eq!((usage.total_cost_nanos, usage.by_model["sonnet"].requests), (simulator.billed_nanos(), 2));
 }
 
 #[tokio::test]
@@ -134,7 +121,7 @@ async fn an_attempt_of_which_nothing_is_known_is_charged_at_its_worst_case() {
     let lost = call(&json!({"fault": "reset_after", "input": 20, "output": 900}), 1_000);
     assert_eq!(server.caller().complete(lost).await.error().error.code, ErrorCode::BackendError);
     let usage = used(&server, "default").await;
-    assert!(usage.total_cost_nanos >= 1_000 * 10_000 && usage.total_cost_nanos > cost(&simulator), "{usage:?}");
+    assert!(usage.total_cost_nanos >= 1_000 * 10_000 && usage.total_cost_nanos > simulator.billed_nanos(), "{usage:?}");
     // A server of its own, as the key is left alone after so many failures.
     drop(server);
     let server = TestServer::start_on(&simulator, Settings::default()).await;
@@ -179,7 +166,7 @@ async fn an_attempt_that_broke_off_is_charged_and_tried_again_under_a_hold_of_it
     assert_eq!((broken.spent.ended, broken.spent.exact), (Ended::Failed, false));
     assert!(broken.spent.cost.0 >= 100 * 10_000, "charged at its worst case: {broken:?}");
     let used = used(&server, "default").await.total_cost_nanos;
-    assert!(used == broken.spent.cost.0 + answer.cost_nanos && used >= cost(&simulator), "{used}");
+    assert!(used == broken.spent.cost.0 + answer.cost_nanos && used >= simulator.billed_nanos(), "{used}");
 }
 
 #[tokio::test]
@@ -340,6 +327,6 @@ async fn a_budget_is_used_up_and_never_passed() {
     let percent = spent * 100 / limit;
     println!("{} of {CALLS} answered, {percent} % of the limit, in {:?}", done.len(), begun.elapsed());
     assert_eq!(spent, done.iter().map(|answer| answer.cost_nanos).sum::<i64>());
-    assert_eq!(spent, cost(&simulator), "the ledger and the bill");
+    assert_eq!(spent, simulator.billed_nanos(), "the ledger and the bill");
     assert!(spent <= limit && percent >= 95, "{spent} of {limit}");
 }

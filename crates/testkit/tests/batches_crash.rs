@@ -10,17 +10,17 @@ use std::{
 use claude_code_api_service::{
     id::BatchId,
     ledger::{Ended, Entry},
-    price::{PriceTable, Terms},
     project::ProjectId,
     store::{
         EntriesWanted, Store,
         postgres::{self, Postgres},
         sqlite::{self, Sqlite},
     },
-    usage::Usage,
-    window::Moment,
 };
-use claude_code_api_testkit::{Caller, PostgresServer, Program, Simulator};
+use claude_code_api_testkit::{
+    Caller, PostgresServer, Program, Simulator,
+    crash::{self, spread},
+};
 use claude_code_api_wire::{BatchEvent, BatchJob, BatchJobStatus};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,13 +30,11 @@ const REPLICAS: usize = 3;
 const QUIET: [&str; 2] = ["--log", "error"];
 
 fn crashes() -> usize {
-    #[expect(clippy::disallowed_methods, reason = "how long a test takes is not the product's configuration")]
-    std::env::var("CRASHES").ok().and_then(|count| count.parse().ok()).unwrap_or(10)
+    crash::crashes(10)
 }
 
-/// Spreads figures over a range without a source of randomness that a failure could not name.
-fn spread(seed: usize, range: usize) -> usize {
-    (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % range
+fn time_to_live(crash: usize) -> Duration {
+    crash::time_to_live(crash, 150..450)
 }
 
 fn batch(items: usize) -> Value {
@@ -101,27 +99,13 @@ async fn books_are_right(store: &dyn Store, simulator: &Simulator, calls: &BTree
         complete.extend((whole == 1).then_some(call));
     }
     assert_eq!(&complete, calls, "one complete entry for each item, and no others");
-    let billed = billed(simulator);
+    let billed = simulator.billed_nanos();
     assert!(verified.spent.nanos >= billed, "{} is below the bill, {billed}", verified.spent.nanos);
     println!(
         "{kills} kills: {} items, {estimated} estimates; {} in the ledger, {billed} billed",
         calls.len(),
         verified.spent.nanos
     );
-}
-
-fn billed(simulator: &Simulator) -> i64 {
-    let table = PriceTable::default();
-    let bill = simulator.bill().into_iter().map(|billed| {
-        let (input_tokens, output_tokens) = (billed.input_tokens, billed.output_tokens);
-        let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
-        table.cost(&billed.model, Moment::of_system(), &usage, Terms::default()).cost.0
-    });
-    bill.sum()
-}
-
-fn time_to_live(crash: usize) -> Duration {
-    Duration::from_millis(150 + spread(crash, 300) as u64)
 }
 
 fn open(folder: &TempDir) -> Sqlite {

@@ -14,17 +14,18 @@ use std::{
 use claude_code_api_service::{
     failpoint::Failpoint,
     ledger::{Ended, Entry, Limit, Limits, Project},
-    price::{PriceTable, Terms},
     project::ProjectId,
     store::{
         EntriesWanted, Store,
         postgres::{self, Postgres},
         sqlite::{self, Sqlite},
     },
-    usage::Usage,
-    window::{Moment, Period},
+    window::Period,
 };
-use claude_code_api_testkit::{Caller, PostgresServer, Program, Simulator};
+use claude_code_api_testkit::{
+    Caller, PostgresServer, Program, Simulator,
+    crash::{self, spread},
+};
 use claude_code_api_wire::{CompleteResponse, ErrorCode};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -33,19 +34,18 @@ use tempfile::TempDir;
 const CALLERS: usize = 64;
 const REPLICAS: usize = 3;
 
+fn crashes() -> usize {
+    crash::crashes(20)
+}
+
+/// How long the service runs before it is killed.
+fn time_to_live(crash: usize) -> Duration {
+    crash::time_to_live(crash, 60..410)
+}
+
 /// What the project may spend in a day, in nano-dollars: it is never passed, and some calls meet it.
 fn limit() -> i64 {
     i64::try_from(crashes()).expect("a count") * 100_000_000
-}
-
-fn crashes() -> usize {
-    #[expect(clippy::disallowed_methods, reason = "how long a test takes is not the product's configuration")]
-    std::env::var("CRASHES").ok().and_then(|count| count.parse().ok()).unwrap_or(20)
-}
-
-/// Spreads figures over a range without a source of randomness that a failure could not name.
-fn spread(seed: usize, range: usize) -> usize {
-    (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % range
 }
 
 /// The call of this number, and what it asks of the simulator: some are quick, some take their time.
@@ -146,7 +146,7 @@ async fn nothing_is_lost(store: &dyn Store, simulator: &Simulator, answers: &[(O
         assert_eq!(*first, &answer.id, "one key had two calls");
     }
     let used = store.usage(project().id, Period::Day).await.expect("usage").spent;
-    let billed = billed(simulator);
+    let billed = simulator.billed_nanos();
     assert!(used.nanos <= limit(), "{used:?}");
     assert!(verified.spent.nanos >= billed, "{verified:?} is below the bill, {billed}");
     let orphaned = of_calls.values().flatten().filter(|entry| entry.spent.ended == Ended::Orphaned).count();
@@ -162,25 +162,10 @@ async fn nothing_is_lost(store: &dyn Store, simulator: &Simulator, answers: &[(O
     assert!(!answers.is_empty() && orphaned > 0, "the crashes met no call");
 }
 
-fn billed(simulator: &Simulator) -> i64 {
-    let table = PriceTable::default();
-    let bill = simulator.bill().into_iter().map(|billed| {
-        let (input_tokens, output_tokens) = (billed.input_tokens, billed.output_tokens);
-        let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
-        table.cost(&billed.model, Moment::of_system(), &usage, Terms::default()).cost.0
-    });
-    bill.sum()
-}
-
 fn project() -> Project {
     let day = Limit { tokens: None, nanos: Some(limit()) };
     let limits = Limits { windows: [day, Limit::default(), Limit::default()], ..Limits::default() };
     Project { id: ProjectId::default_project(), limits, created_by_use: false }
-}
-
-/// How long the service runs before it is killed.
-fn time_to_live(crash: usize) -> Duration {
-    Duration::from_millis(60 + spread(crash, 350) as u64)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,7 +243,7 @@ async fn every_step_can_be_the_last(database: Option<&PostgresServer>) {
         let entries = store.entries(wanted).await.expect("the store works");
         let complete = entries.iter().filter(|entry| entry.spent.ended == Ended::Complete).count();
         assert_eq!(complete, CALLS, "{failpoint:?}: {entries:?}");
-        assert!(verified.spent.nanos >= billed(&simulator), "{failpoint:?}: below the bill");
+        assert!(verified.spent.nanos >= simulator.billed_nanos(), "{failpoint:?}: below the bill");
         println!(
             "died {}: {} answered before, {replayed} replayed after, {} entries of {CALLS} calls",
             failpoint.as_str(),

@@ -11,6 +11,11 @@ use std::{
     },
 };
 
+use claude_code_api_service::{
+    price::{PriceTable, Terms},
+    usage::Usage,
+    window::Moment,
+};
 use serde_json::Value;
 
 use super::{Script, batches::Batches, written::written};
@@ -32,6 +37,27 @@ pub struct Billed {
     pub cache_read_tokens: u64,
     /// Whether it was an item of a batch, at half the price.
     pub batch: bool,
+}
+
+impl Billed {
+    /// The tokens, as the ledger counts them.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            cache_write_5m_tokens: self.cache_write_5m_tokens,
+            cache_write_1h_tokens: self.cache_write_1h_tokens,
+            cache_read_tokens: self.cache_read_tokens,
+        }
+    }
+
+    /// The price of it, in nano-dollars; of a model without one, the dearest that there is.
+    pub fn nanos(&self) -> i64 {
+        let (table, now, usage) = (PriceTable::default(), Moment::of_system(), self.usage());
+        let halved = table.rate(&self.model, now, usage.input_tokens).filter(|_| self.batch).map(|rate| rate.halved());
+        let cost = halved.map(|rate| rate.cost(&usage, Terms::default()));
+        cost.unwrap_or_else(|| table.cost(&self.model, now, &usage, Terms::default()).cost).0
+    }
 }
 
 /// Everything that the simulator remembers.

@@ -125,6 +125,11 @@ impl Simulator {
         locked(&self.books.bill).clone()
     }
 
+    /// What all of that comes to, in nano-dollars.
+    pub fn billed_nanos(&self) -> i64 {
+        self.bill().iter().map(Billed::nanos).sum()
+    }
+
     /// The bodies of all requests that asked for a message.
     pub fn requests(&self) -> Vec<Value> {
         locked(&self.books.requests).clone()

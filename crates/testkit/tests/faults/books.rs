@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use claude_code_api_service::{
     ledger::{Ended, Entry},
-    price::{PriceTable, Terms},
     project::ProjectId,
     store::EntriesWanted,
     usage::Usage,
-    window::Moment,
 };
 use claude_code_api_testkit::{Simulator, TestServer, simulator::Billed};
 
@@ -33,7 +31,7 @@ impl Upstream {
 
     fn billed(&self, call: &Call) -> Vec<(Usage, i64)> {
         let of_call = self.bill.iter().filter(|billed| call.script["input"] == billed.input_tokens);
-        of_call.map(priced).collect()
+        of_call.map(|billed| (billed.usage(), billed.nanos())).collect()
     }
 
     /// Attempts that may have cost something.
@@ -46,17 +44,6 @@ impl Upstream {
         };
         requests - refused
     }
-}
-
-fn priced(billed: &Billed) -> (Usage, i64) {
-    let usage = Usage {
-        input_tokens: billed.input_tokens,
-        output_tokens: billed.output_tokens,
-        cache_write_5m_tokens: billed.cache_write_5m_tokens,
-        cache_write_1h_tokens: billed.cache_write_1h_tokens,
-        cache_read_tokens: billed.cache_read_tokens,
-    };
-    (usage, PriceTable::default().cost(&billed.model, Moment::of_system(), &usage, Terms::default()).cost.0)
 }
 
 /// Checks the entries of a call; their count.

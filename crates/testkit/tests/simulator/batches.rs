@@ -267,3 +267,16 @@ async fn polls_are_refused_and_results_break_as_often_as_they_are_to() {
     assert_eq!(is_whole, [false, false, true]);
     assert_eq!(results(&simulator, &id).await.len(), 2);
 }
+
+#[tokio::test]
+async fn an_item_is_charged_half_of_what_a_message_is() {
+    let simulator = Simulator::start();
+    let script = json!({"input": 101, "output": 7, "cache_write": 10, "cache_read": 30});
+    Socket::ask(&simulator, &asking(&script, false)).await.answer().await;
+    let message = simulator.billed_nanos();
+    // 61 tokens in at 2 USD for a million, 10 written to the cache at 2.5, 30 read from it at 0.1, and 7 out at 10.
+    assert_eq!(message, 122_000 + 25_000 + 3_000 + 70_000);
+    let id = make(&simulator, &[script]).await;
+    ended(&simulator, &id).await;
+    assert_eq!(simulator.billed_nanos(), message + message / 2);
+}
