@@ -98,6 +98,11 @@ impl Simulator {
         locked(&self.books.batches).unlisted_ms = delay_ms;
     }
 
+    /// How many milliseconds the clock is behind that batches are dated by that are made from now on.
+    pub fn date_batches_back(&self, behind_ms: u64) {
+        locked(&self.books.batches).behind_ms = behind_ms;
+    }
+
     /// How making the next batches goes wrong, in this order, after the faults that are still waiting. A request that is not valid
     /// takes none.
     pub fn fail_batches(&self, faults: Vec<BatchFault>) {

@@ -68,6 +68,29 @@ async fn a_submission_that_was_made_though_its_answer_is_an_error_is_found_once_
 }
 
 #[tokio::test]
+async fn a_submission_whose_answer_is_lost_is_found_though_the_upstream_s_clock_is_behind() {
+    let simulator = Simulator::start();
+    let program = serve(&simulator).await;
+    simulator.fail_batches(vec![BatchFault::ResetAfter]);
+    simulator.date_batches_back(5_000);
+    let prompts = prompts(COUNT, &json!({"output": 5}));
+    let taken = program.caller().store_batch(&economy(&prompts)).await;
+    assert_run_once(program, &simulator, &taken.id, &prompts).await;
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_does_not_say_that_a_submission_is_not_there() {
+    let simulator = Simulator::start();
+    let flags = [&QUIET[..], &["--economy-unknown-after", "1"]].concat();
+    let program = Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &[]).await;
+    simulator.fail_batches(vec![BatchFault::ResetAfter]);
+    simulator.refuse_polls(vec![500; 6]);
+    let prompts = prompts(COUNT, &json!({"output": 5}));
+    let taken = program.caller().store_batch(&economy(&prompts)).await;
+    assert_run_once(program, &simulator, &taken.id, &prompts).await;
+}
+
+#[tokio::test]
 async fn a_submission_that_the_upstream_does_not_take_fails_its_prompts_unpaid() {
     for (status, codes) in
         [(400, vec![ErrorCode::InvalidRequest]), (413, vec![ErrorCode::InvalidRequest, ErrorCode::RequestTooLarge])]

@@ -127,6 +127,7 @@ async fn a_budget_that_is_spent_fails_every_prompt_and_none_goes_upstream() {
     let begun = std::time::Instant::now();
     let taken = server.caller().store_batch(&batch).await;
     let ended = server.caller().batch_over(&taken.id).await;
+    assert!(ended.economy, "{ended:?}");
     assert!(begun.elapsed() < BOUND, "at once, not after {:?}", begun.elapsed());
     assert_eq!((ended.completed, ended.failed, ended.total_cost_nanos), (0, 20, 0));
     for event in by_place(server.caller().batch_results(&taken.id, 0).await, &prompts).values() {

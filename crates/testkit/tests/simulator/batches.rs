@@ -205,6 +205,17 @@ async fn a_batch_can_be_listed_later_than_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_batch_can_be_dated_by_a_clock_that_is_behind() {
+    let simulator = Simulator::start();
+    make(&simulator, &[json!({})]).await;
+    simulator.date_batches_back(60_000);
+    make(&simulator, &[json!({})]).await;
+    let listed = get(&simulator, "").await.json();
+    let created_at = |place: usize| listed["data"][place]["created_at"].as_str().expect("a moment");
+    assert!(created_at(0) < created_at(1), "the newest comes first nevertheless: {listed}");
+}
+
+#[tokio::test]
 async fn making_a_batch_goes_wrong_before_it_is_made_or_after() {
     let simulator = Simulator::start();
     // What goes wrong; the status, if any; whether it is reset; whether it is made.

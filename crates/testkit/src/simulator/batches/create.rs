@@ -84,12 +84,12 @@ fn make(items: Vec<BatchItem>, base_url: &str, books: &Arc<Books>) -> Value {
     let mut batches = locked(&books.batches);
     // By the bits of the golden ratio: no two are the same, and they are in no order.
     let number = (batches.all.len() as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let (id, created_at) = (format!("msgbatch_{number:016x}"), Moment::of_system());
+    let (id, now) = (format!("msgbatch_{number:016x}"), Moment::of_system());
     let batch = Batch {
         url: format!("{base_url}/v1/messages/batches/{id}"),
         id: id.clone(),
-        created_at,
-        listed_at: Moment(created_at.0.saturating_add_unsigned(batches.unlisted_ms)),
+        created_at: Moment(now.0.saturating_sub_unsigned(batches.behind_ms)),
+        listed_at: Moment(now.0.saturating_add_unsigned(batches.unlisted_ms)),
         cancel_initiated_at: None,
         ended_at: None,
         items,

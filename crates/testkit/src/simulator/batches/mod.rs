@@ -43,6 +43,8 @@ pub(super) struct Batches {
     pub(super) making_ms: u64,
     /// Milliseconds after which a new one is in the list.
     pub(super) unlisted_ms: u64,
+    /// How many milliseconds the clock that new ones are dated by is behind.
+    pub(super) behind_ms: u64,
     /// How making the next ones goes wrong.
     pub(super) faults: VecDeque<BatchFault>,
     /// What the next requests about batches that were made are refused with.
@@ -59,6 +61,7 @@ impl Default for Batches {
             delay_ms: DELAY_MS_DEFAULT,
             making_ms: 0,
             unlisted_ms: 0,
+            behind_ms: 0,
             faults: VecDeque::new(),
             refusals: VecDeque::new(),
             broken_results: 0,
@@ -85,7 +88,7 @@ impl Batches {
 pub struct Batch {
     /// Such as `msgbatch_0123456789abcdef`; a later one is not always a greater one.
     pub id: String,
-    /// When it was made.
+    /// When it was made, as it says.
     pub created_at: Moment,
     /// When it was canceled first.
     pub cancel_initiated_at: Option<Moment>,
