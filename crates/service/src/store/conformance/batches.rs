@@ -29,7 +29,7 @@ fn project(name: &str) -> ProjectId {
     ProjectId::parse(name).expect("a name")
 }
 
-fn new(project: &ProjectId, items: u32) -> NewBatchJob {
+pub(super) fn new(project: &ProjectId, items: u32) -> NewBatchJob {
     let item = |place: u32| NewItem { prompt: format!("prompt {place}"), name: (place == 1).then(|| "one".to_owned()) };
     NewBatchJob {
         id: BatchId::new(),
@@ -46,24 +46,24 @@ fn new(project: &ProjectId, items: u32) -> NewBatchJob {
     }
 }
 
-async fn stored(store: &Arc<dyn Store>, new: NewBatchJob) -> BatchJob {
+pub(super) async fn stored(store: &Arc<dyn Store>, new: NewBatchJob) -> BatchJob {
     match store.add_batch(new).await.expect("the store works") {
         Added::Stored(job) => job,
         Added::Conflict => panic!("it has no key"),
     }
 }
 
-async fn job(store: &Arc<dyn Store>, id: BatchId) -> BatchJob {
+pub(super) async fn job(store: &Arc<dyn Store>, id: BatchId) -> BatchJob {
     store.batch(id).await.expect("the store works").expect("it is there")
 }
 
-async fn taken(store: &Arc<dyn Store>, id: BatchId, count_max: u32) -> Vec<u32> {
+pub(super) async fn taken(store: &Arc<dyn Store>, id: BatchId, count_max: u32) -> Vec<u32> {
     let items = store.take_items(id, count_max).await.expect("the store works");
     assert!(items.iter().all(|item| item.prompt == format!("prompt {}", item.place)));
     items.iter().map(|item| item.place).collect()
 }
 
-fn ended(place: u32, word: &str) -> EndedItem {
+pub(super) fn ended(place: u32, word: &str) -> EndedItem {
     let sums = match word {
         "failed" => Sums { failed: 1, ..Sums::default() },
         _ => Sums { completed: 1, failed: 0, nanos: 10, tokens: 3 },

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod batches;
+mod slices;
 
 /// Every check.
 ///
@@ -47,6 +48,7 @@ pub async fn passes(store: &Arc<dyn Store>) {
     keys_are_kept_and_revoked_once(store).await;
     an_estimate_is_corrected_by_hand(store).await;
     batches::passes(store).await;
+    slices::passes(store).await;
     the_counters_are_the_sums_of_the_entries(store).await;
 }
 
