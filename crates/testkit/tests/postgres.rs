@@ -7,7 +7,7 @@ use std::{
 
 use claude_code_api_service::{
     id::BatchId,
-    job::{NewBatchJob, Terms},
+    job::{EndedItem, Item, NewBatchJob, NewItem, Sums, Terms},
     ledger::{Amount, Claim, ClaimScope, Ended, Limits, Reserve, Reserved, Settle, Settled, SettledBy, Spent},
     project::ProjectId,
     store::{
@@ -17,7 +17,7 @@ use claude_code_api_service::{
     },
     window::Period,
 };
-use claude_code_api_testkit::{PostgresServer, Program, Simulator, run, until};
+use claude_code_api_testkit::{BOUND, PostgresServer, Program, Simulator, in_time, run, until};
 use claude_code_api_wire::ErrorCode;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -329,6 +329,33 @@ async fn a_process_that_stands_still_in_a_transaction_holds_nobody_up_for_long()
     verified(&watching).await;
 }
 
+fn batch(project: &ProjectId, items: usize) -> NewBatchJob {
+    let terms = Terms { project: project.clone(), makes_project: false, items_max: 1, request: String::new() };
+    let items = vec![NewItem { prompt: "prompt".to_owned(), name: None }; items];
+    NewBatchJob { id: BatchId::new(), terms, claim: None, items, kept_for: HOUR }
+}
+
+/// The database plans how to store a result by what it knows of its tables, which is nothing of those that were empty just now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_after_small_ones_is_not_slow() {
+    let server = PostgresServer::start();
+    let store = connect(&server.database(), HOUR).await;
+    let project = conformance::project(&*store, "p", None).await;
+    let work = async |new: NewBatchJob, rounds: usize| {
+        let id = new.id;
+        store.add_batch(new).await.expect("the store works");
+        for _ in 0..rounds {
+            let items = store.take_items(id, 500).await.expect("the store works");
+            let ended = |item: Item| EndedItem { place: item.place, result: String::new(), sums: Sums::default() };
+            store.end_items(id, items.into_iter().map(ended).collect()).await.expect("the store works");
+        }
+    };
+    for _ in 0..10 {
+        work(batch(&project, 1), 1).await;
+    }
+    in_time("5,000 results of 20,000 are stored", 2 * BOUND, work(batch(&project, 20_000), 10)).await;
+}
+
 /// Deleting it waits for a lock here, for as long as it may take where there is much to delete.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_waits_while_a_batch_is_deleted() {
@@ -336,9 +363,8 @@ async fn no_call_waits_while_a_batch_is_deleted() {
     let url = server.database();
     let store = connect(&url, HOUR).await;
     let project = conformance::project(&*store, "p", None).await;
-    let terms = Terms { project: project.clone(), makes_project: false, items_max: 1, request: String::new() };
-    let (id, kept_for) = (BatchId::new(), Duration::ZERO);
-    let over = NewBatchJob { id, terms, claim: None, items: Vec::new(), kept_for };
+    let over = NewBatchJob { kept_for: Duration::ZERO, ..batch(&project, 0) };
+    let id = over.id;
     store.add_batch(over).await.expect("the store works");
     let name = PostgresServer::name(&url).to_owned();
     let locks = |which: &str| !server.sql(&name, &format!("select 1 from pg_locks where {which}")).is_empty();

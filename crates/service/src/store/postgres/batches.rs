@@ -31,6 +31,8 @@ const TAKE: &str = "update item set epoch = $2
         and exists (select from batch where id = $1 and cancelled_at is null)
         order by place limit $3 for update skip locked
     )) returning place, prompt";
+/// A plan that was made while there were few items would read all of them for each result.
+const BEGIN_PLANNED_ANEW: &str = "begin; set local plan_cache_mode to force_custom_plan";
 /// Results are numbered in the order in which they are told.
 const PUT: &str = "with told as (
         select place, result, completed, failed, nanos, tokens,
@@ -148,7 +150,7 @@ async fn take(db: &Connection, batch: BatchId, epoch: i64, count_max: u32) -> Re
 
 async fn end(db: &Connection, batch: BatchId, results: &[EndedItem]) -> Result<(), Error> {
     let id = batch.as_uuid();
-    db.run("begin").await?;
+    db.run(BEGIN_PLANNED_ANEW).await?;
     let Some(told) = db.first(LOCK, &[id]).await? else { return db.run("commit").await };
     let last: i64 = told.get(0);
     let column = |of: fn(&Sums) -> i64| results.iter().map(|item| of(&item.sums)).collect::<Vec<i64>>();
