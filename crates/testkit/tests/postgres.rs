@@ -330,7 +330,13 @@ async fn a_process_that_stands_still_in_a_transaction_holds_nobody_up_for_long()
 }
 
 fn batch(project: &ProjectId, items: usize) -> NewBatchJob {
-    let terms = Terms { project: project.clone(), makes_project: false, items_max: 1, request: String::new() };
+    let terms = Terms {
+        project: project.clone(),
+        makes_project: false,
+        items_max: 1,
+        request: String::new(),
+        is_economy: false,
+    };
     let items = vec![NewItem { prompt: "prompt".to_owned(), name: None }; items];
     NewBatchJob { id: BatchId::new(), terms, claim: None, items, kept_for: HOUR }
 }
