@@ -4,16 +4,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use claude_code_api_service::{
     ledger::{Ended, Entry},
-    price::{PriceTable, Terms},
     store::{
         EntriesWanted, Store,
         postgres::{self, Postgres},
         sqlite::{self, Sqlite},
     },
-    usage::Usage,
-    window::Moment,
 };
-use claude_code_api_testkit::{BOUND, Simulator};
+use claude_code_api_testkit::{BOUND, Simulator, simulator::Billed};
 use claude_code_api_wire::{BatchEvent, BatchStatus};
 use tempfile::TempDir;
 
@@ -29,16 +26,14 @@ pub(crate) async fn in_database(url: &str) -> Postgres {
 
 /// What half of the published price comes to.
 pub(crate) fn half(model: &str, input_tokens: u64, output_tokens: u64) -> i64 {
-    let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
-    let rate = PriceTable::default().rate(model, Moment::of_system(), input_tokens).expect("it has a price");
-    rate.halved().cost(&usage, Terms::default()).0
+    Billed { model: model.to_owned(), input_tokens, output_tokens, batch: true, ..Billed::default() }.nanos()
 }
 
 /// What the upstream wants to be paid for; all of it ran in batches.
-pub(crate) fn billed(simulator: &Simulator) -> i64 {
+fn billed(simulator: &Simulator) -> i64 {
     let bill = simulator.bill();
     assert!(bill.iter().all(|billed| billed.batch), "{bill:?}");
-    bill.iter().map(|billed| half(&billed.model, billed.input_tokens, billed.output_tokens)).sum()
+    simulator.billed_nanos()
 }
 
 /// What an economy batch, the only one, has left in the ledger.

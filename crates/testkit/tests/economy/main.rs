@@ -3,6 +3,7 @@
 
 mod books;
 mod cancel;
+mod crash;
 mod ends;
 mod fault;
 mod money;
