@@ -66,8 +66,7 @@ async fn waiting(simulator: &Simulator, prompts: &[String], hours: i64) -> (Prog
     simulator.delay_batches(FOREVER_MS);
     let program = Program::serve_on(simulator, TempDir::new().expect("a folder"), &QUIET, &[]).await;
     let taken = program.caller().store_batch(&economy(prompts)).await;
-    until("it is upstream", || simulator.batches().len() == 1).await;
-    // What is not stored yet of the answer is found by the next process.
+    until("it is upstream, and asked for there", || simulator.batches().iter().any(|batch| batch.polls > 0)).await;
     let folder = program.kill().await;
     age(&folder, hours);
     (Program::serve_on(simulator, folder, &QUIET, &[]).await, taken.id)

@@ -108,6 +108,7 @@ async fn a_cancel_leaves_what_had_its_turn_and_lets_the_item_end_that_has_it() {
     let id = make(&simulator, &scripts).await;
     until("three are done", || simulator.bill().len() >= 3).await;
     let told = get(&simulator, &format!("/{id}")).await.json();
+    assert_eq!(simulator.batches()[0].polls, 1);
     assert_eq!(told["request_counts"]["processing"], 50, "it counts no item before the end of all");
     assert_eq!(get(&simulator, &format!("/{id}/results")).await.status, 404);
     let canceling = ask(&simulator, &format!("POST /{id}/cancel"), &json!({})).await.json();

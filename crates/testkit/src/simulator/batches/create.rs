@@ -92,6 +92,7 @@ fn make(items: Vec<BatchItem>, base_url: &str, books: &Arc<Books>) -> Value {
         listed_at: Moment(now.0.saturating_add_unsigned(batches.unlisted_ms)),
         cancel_initiated_at: None,
         ended_at: None,
+        polls: 0,
         items,
         canceled: Arc::new(Notify::new()),
         results: Vec::new(),

@@ -94,6 +94,8 @@ pub struct Batch {
     pub cancel_initiated_at: Option<Moment>,
     /// When its last item had its turn.
     pub ended_at: Option<Moment>,
+    /// How often it was asked how far it is.
+    pub polls: u64,
     /// As they were asked for.
     pub items: Vec<BatchItem>,
     listed_at: Moment,
@@ -179,7 +181,10 @@ fn answer(request: &Request, path: &[&str], connection: &Connection, batches: &m
 
 fn of_batch(method: &str, rest: &[&str], batch: &mut Batch, connection: &Connection) -> Reply {
     match (method, rest) {
-        ("GET", []) => Reply::json(200, &batch.told()),
+        ("GET", []) => {
+            batch.polls += 1;
+            Reply::json(200, &batch.told())
+        }
         ("POST", ["cancel"]) if batch.ended_at.is_some() => refuse::refusal(connection, 400, "it has ended already"),
         ("POST", ["cancel"]) => {
             batch.cancel();
