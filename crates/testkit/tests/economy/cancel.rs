@@ -70,11 +70,12 @@ async fn a_cancel_that_comes_at_once_leaves_nothing_running_upstream() {
 #[tokio::test]
 async fn a_cancel_that_the_upstream_refuses_at_first_is_sent_again() {
     let simulator = Simulator::start();
-    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let mut server = TestServer::start_on(&simulator, Settings::default()).await;
     simulator.delay_batches(FOREVER_MS);
     let taken = server.caller().store_batch(&economy(&prompts(3, &json!({})))).await;
     until("it is upstream", || simulator.batches().len() == 1).await;
     simulator.refuse_polls(vec![500; 3]);
+    server.expect_logged("work on a batch is held up");
     cancel(&server, &taken.id).await;
     assert_cancelled(&server, &simulator, &taken.id).await;
 }

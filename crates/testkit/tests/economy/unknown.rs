@@ -57,7 +57,8 @@ async fn so_is_one_that_ran_and_is_never_listed() {
 /// Lets so many hours pass for what a service that has stopped had submitted.
 fn age(folder: &TempDir, hours: i64) {
     let ledger = Connection::open(folder.path().join("ledger.sqlite")).expect("a ledger");
-    let aged = ledger.execute("update slice set created_at = created_at - ?1", [hours * HOUR_MS]);
+    let aged =
+        ledger.execute("update slice set created_at = created_at - ?1, sent_at = sent_at - ?1", [hours * HOUR_MS]);
     assert_eq!(aged.expect("a table of slices"), 1);
 }
 
