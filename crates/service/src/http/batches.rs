@@ -163,6 +163,7 @@ pub(super) async fn list(
     let has_more = jobs.len() > limit as usize;
     jobs.truncate(limit as usize);
     let next_before = jobs.last().filter(|_| has_more).map(|job| job.id.to_string());
+    jobs.retain(is_there);
     Ok(Json(BatchJobList { batches: jobs.iter().map(shown).collect(), next_before }))
 }
 
@@ -257,7 +258,12 @@ pub(super) async fn cancel(
 /// The batch of this id, if the caller may know of it.
 async fn found(app: &App, caller: &Authenticated, id: &str) -> Result<BatchJob, ApiError> {
     let job = app.store().batch(parsed(id)?).await?;
-    job.filter(|job| caller.may_act_for(&job.project)).ok_or_else(|| no_batch(id))
+    job.filter(|job| caller.may_act_for(&job.project) && is_there(job)).ok_or_else(|| no_batch(id))
+}
+
+/// One whose time is over is deleted piece by piece: nobody is to see a part of it.
+fn is_there(job: &BatchJob) -> bool {
+    job.expires_at.is_none_or(|at| at > Moment::of_system())
 }
 
 fn parsed(id: &str) -> Result<BatchId, ApiError> {

@@ -80,7 +80,7 @@ impl Forming {
     /// It is still there; items may wait again.
     pub(super) fn seen_again(&mut self, is_cancelled: bool) {
         self.is_all_taken = false;
-        if is_cancelled {
+        if is_cancelled && !self.cancel.is_cancelled() {
             self.cancel.cancel();
             self.waiting.clear();
             self.is_to_give_back = true;

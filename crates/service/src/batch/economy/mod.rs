@@ -26,7 +26,9 @@ use forming::{Formed, Forming};
 use work::Work;
 
 mod forming;
+mod outcome;
 mod results;
+mod submit;
 mod work;
 
 /// How often it is looked which batches there are, where nobody says that this has changed.
@@ -37,7 +39,9 @@ const SUBMITTING_MAX: usize = 2;
 
 /// Works on economy batches until shutdown.
 pub(crate) async fn run(app: Arc<App>, dialect: Dialect) {
-    let Some(upstream) = app.backends().iter().find(|backend| backend.economy().is_some()).cloned() else { return };
+    let Some(upstream) = app.backends().iter().find(|backend| backend.economy().is_some()).cloned() else {
+        return warn_of_what_waits(&app).await;
+    };
     let (tell, told) = mpsc::unbounded_channel();
     let submitting = Arc::new(Semaphore::new(SUBMITTING_MAX));
     let mut changes = app.batches_changes();
@@ -66,6 +70,18 @@ pub(crate) async fn run(app: Arc<App>, dialect: Dialect) {
         }
     }
     desk.end().await;
+}
+
+/// There is nobody here to run them, nor to ask what became of them.
+async fn warn_of_what_waits(app: &App) {
+    let open = app.store().open_batches().await.unwrap_or_default();
+    let waiting = open.iter().filter(|batch| batch.terms.is_economy).count();
+    if waiting > 0 {
+        tracing::warn!(
+            waiting,
+            "economy batches wait for backend anthropic, which is not configured; what they hold stays held"
+        );
+    }
 }
 
 /// What a slice's task tells.
