@@ -48,6 +48,23 @@ async fn a_batch_is_stored_waited_for_and_read() {
 }
 
 #[tokio::test]
+async fn an_economy_batch_costs_half_of_what_another_does() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let batches = client(&server.base_url()).batches();
+    let cost = async |economy| {
+        let prompts = ["one sim:{\"input\": 100, \"output\": 20}", "two sim:{\"input\": 50, \"output\": 10}"];
+        let batch = Batch::new(prompts).model("haiku").max_tokens(50).economy(economy);
+        let job = batches.create(batch).await.expect("stored");
+        let ended = batches.wait(&job.id, None, |_| {}).await.expect("it ends");
+        assert_eq!((ended.economy, ended.status, ended.completed), (economy, BatchJobStatus::Ended, 2));
+        ended.total_cost_nanos
+    };
+    // Haiku, at 0.10 and 0.50 USD for a million tokens.
+    assert_eq!((cost(false).await, cost(true).await), (15_000 + 15_000, 7_500 + 7_500));
+}
+
+#[tokio::test]
 async fn a_batch_outlives_who_waits_for_it_until_it_is_cancelled() {
     let simulator = Simulator::start();
     let server = TestServer::start_on(&simulator, Settings::default()).await;

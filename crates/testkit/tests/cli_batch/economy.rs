@@ -1,6 +1,9 @@
-//! `batch -o FILE --economy`, against answers that the test writes out.
+//! `batch -o FILE --economy`, against the service on a simulated Claude, and against answers that the test writes out.
 
-use claude_code_api_testkit::{Ended, answering, answering_in_turn, json_answer, run, stored_batch};
+use claude_code_api_service::config::Settings;
+use claude_code_api_testkit::{
+    Ended, Simulator, TestServer, answering, answering_in_turn, ended, json_answer, run, signal, stored_batch, until,
+};
 use serde_json::{Value, json};
 
 use super::{Batch, on_a_terminal};
@@ -17,6 +20,21 @@ fn job(status: u16, more: &Value) -> String {
 fn result(index: usize) -> String {
     let result = json!({"index": index, "prompt": "p", "status": "completed", "content": "c"});
     format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{result}\n")
+}
+
+#[tokio::test]
+async fn what_was_left_is_there_when_the_same_command_comes_back() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    simulator.delay_batches(2_000);
+    let batch = Batch::of(&server.base_url(), PROMPTS, &["--economy", "--model", "haiku"]);
+    let left = batch.start();
+    until("it is upstream", || simulator.batches().len() == 1).await;
+    signal(&left, "-INT").await;
+    assert_eq!(ended(left).await.code(), Some(130));
+    let done = batch.run().await;
+    assert!(done.code() == Some(0) && done.stderr.contains("2/2"), "{done:?}");
+    assert_eq!((batch.results().lines().count(), simulator.batches().len()), (2, 1));
 }
 
 #[tokio::test]
