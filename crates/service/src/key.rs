@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::{id::KeyId, project::ProjectId, window::Moment};
+use crate::{digest::hex, id::KeyId, project::ProjectId, window::Moment};
 
 /// What every key begins with, so that one that leaked is found by a search.
 const PREFIX: &str = "ccak_";
@@ -84,14 +84,6 @@ impl Key {
         let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         text.strip_prefix(PREFIX).is_some_and(|hex| hex.len() == 64 && hex.bytes().all(digit))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a text takes everything");
-        text
-    })
 }
 
 #[cfg(test)]

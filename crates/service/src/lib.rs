@@ -8,6 +8,7 @@ pub mod backend;
 pub mod batch;
 pub mod call;
 pub mod config;
+pub mod digest;
 pub mod directory;
 pub mod failpoint;
 mod http;
@@ -23,6 +24,7 @@ pub mod project;
 mod serve;
 pub mod slice;
 pub mod store;
+mod tls;
 pub mod usage;
 pub mod window;
 

@@ -7,8 +7,6 @@ use std::{sync::Arc, time::Duration};
 use claude_code_api_wire::{ServiceHealth, ServiceStatus};
 use futures_core::future::BoxFuture;
 use reqwest::{RequestBuilder, Response, Url, header::CONTENT_TYPE};
-use rustls::crypto::ring;
-use rustls_platform_verifier::BuilderVerifierExt;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
@@ -16,6 +14,7 @@ use super::{Answering, Asked, Backend, Capacity, Failure, Offer, Prompt, Reason,
 use crate::{
     config,
     model::{ModelChoice, Tier},
+    tls,
 };
 use keys::{Key, Keys, NoneReady, Outcome, Why};
 
@@ -149,11 +148,7 @@ fn none_ready(NoneReady { wait, why }: NoneReady) -> Failure {
 }
 
 fn http_client(url: &Url) -> Result<reqwest::Client, String> {
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|error| error.to_string())?
-        .with_no_client_auth();
+    let tls = tls::config().map_err(|error| error.to_string())?;
     let builder = reqwest::Client::builder()
         .user_agent(concat!("claude-code-api/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)

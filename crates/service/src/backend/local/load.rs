@@ -11,7 +11,8 @@ use claude_code_api_wire::{Message, Role};
 use llama_cpp_2::{
     LogOptions, llama_backend::LlamaBackend, model::LlamaModel, model::params::LlamaModelParams, send_logs_to_tracing,
 };
-use sha2::{Digest, Sha256};
+
+use crate::digest::sha256_of;
 
 /// Name of the default model's file in a folder of models.
 pub const MODEL_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -107,17 +108,7 @@ fn missing_instructions<const N: usize>(found: [(&str, bool); N]) -> Result<(), 
 
 /// Whether the file is the default model, to the last bit.
 pub fn is_intact(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            read => hash.update(&buffer[..read]),
-        }
-    }
-    let published = (0..MODEL_SHA256.len()).step_by(2).map(|at| u8::from_str_radix(&MODEL_SHA256[at..at + 2], 16));
-    Ok(published.eq(hash.finalize().iter().copied().map(Ok)))
+    Ok(sha256_of(path)? == MODEL_SHA256)
 }
 
 pub(super) fn model_id(path: &Path) -> String {

@@ -3,16 +3,15 @@
 use std::{
     collections::BTreeMap,
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use rustls::ClientConfig;
-use rustls_platform_verifier::BuilderVerifierExt;
 use tokio_postgres::{Client, Config, Error, Row, Statement, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::store::StoreError;
+use crate::{store::StoreError, tls};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,11 +78,7 @@ impl Connector {
 }
 
 fn tls() -> Result<ClientConfig, StoreError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = builder.and_then(BuilderVerifierExt::with_platform_verifier);
-    let config = config.map_err(|error| StoreError::Unusable(format!("TLS to the database: {error}")))?;
-    Ok(config.with_no_client_auth())
+    tls::config().map_err(|error| StoreError::Unusable(format!("TLS to the database: {error}")))
 }
 
 /// One connection. What is asked on it without waiting for answers is done in order.
