@@ -26,7 +26,7 @@ Exit codes:
     7  rate limited or overloaded: try again later
     8  time is up
     9  the service cannot be reached, or the connection broke
-   10  the service is not well (health)
+   10  what was asked about is not well (health, claude doctor)
   130  Ctrl-C";
 
 /// Every way to fail.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod claude;
 mod client;
 mod config;
 mod exit;
@@ -35,6 +36,9 @@ enum Command {
     #[cfg(feature = "local")]
     #[command(subcommand)]
     Model(ModelCommand),
+    /// The Claude Code CLI; this version answers no calls with it yet
+    #[command(subcommand)]
+    Claude(claude::ClaudeCommand),
     /// Projects and their budgets
     Project {
         #[command(subcommand)]
@@ -106,6 +110,7 @@ fn main() -> ExitCode {
         }
         #[cfg(feature = "local")]
         Command::Model(ModelCommand::Install(install)) => install.run(),
+        Command::Claude(command) => command.run(),
         Command::Project { command, folder } => command.run(folder),
         Command::Key { command, folder } => command.run(folder),
         Command::Ledger { command, folder } => command.run(folder),

@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub mod anthropic;
+pub mod claude_code;
 pub mod conformance;
 pub mod economy;
 #[cfg(feature = "local")]

@@ -169,6 +169,12 @@ pub fn data_dir_default() -> PathBuf {
         .join("claude-code-api")
 }
 
+/// Folders of programs, as a shell looks for them.
+#[expect(clippy::disallowed_methods, reason = "this is the place that reads the environment")]
+pub fn search_path() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
+
 impl Config {
     /// Puts the layers together. `given` and `matches` are what clap made of the command line and the environment.
     pub fn resolve(given: &Settings, matches: &ArgMatches, file: Option<&Path>) -> Result<Self, ConfigError> {

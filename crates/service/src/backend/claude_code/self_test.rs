@@ -1,0 +1,303 @@
+//! The self-test: whether the CLI that is here does what the backend relies on. Most of that is documented nowhere, and may change
+//! from one version to the next; so it is tried, with answers that are made up here.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    claim::Claim,
+    isolate::{Isolation, SLOTS_MAX},
+    line::Init,
+    observe,
+    package::VERSION,
+    slot::{Slot, Slots},
+    turn::{self, Answer, Turn},
+    worker::{Worker, WorkerError, run},
+};
+
+/// How long anything may take: many times what it takes on a busy machine.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The last slot, which no pool comes to.
+const SLOT: u32 = SLOTS_MAX - 1;
+
+/// What the CLI says to the model before anything else, whatever it is told.
+const PREAMBLE: &str = "You are a Claude agent, built on Anthropic's Claude Agent SDK.";
+
+const SYSTEM: &str = "Answer in one word.";
+const MODEL: &str = "claude-haiku-5-5";
+
+/// What has to hold, in the order in which it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// It is the pinned version.
+    Version,
+    /// A worker says that it is ready.
+    Ready,
+    /// Nothing is in its environment that was not put there.
+    Environment,
+    /// It is isolated as this system allows.
+    Isolated,
+    /// A request has no tools, and what it was asked and nothing else.
+    Text,
+    /// Nothing is there for a turn to work with: no tools, no servers, no commands.
+    Init,
+    /// Nothing is left of a worker that was killed.
+    Gone,
+    /// `/help` arrives as it is.
+    Command,
+    /// `@` and the name of a file arrive as they are.
+    File,
+    /// `max_tokens` and `temperature` arrive.
+    Fields,
+    /// It asks once, and not again after a 401.
+    Denied,
+}
+
+const AFTER_READY: [Check; 9] = [
+    Check::Environment,
+    Check::Isolated,
+    Check::Text,
+    Check::Init,
+    Check::Gone,
+    Check::Command,
+    Check::File,
+    Check::Fields,
+    Check::Denied,
+];
+
+/// A check that was made.
+#[derive(Debug, Serialize)]
+pub struct Point {
+    /// Which.
+    pub check: Check,
+    /// How it was.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// How long it took.
+    pub time_ms: u64,
+}
+
+/// How a check was.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "result", content = "why", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It holds.
+    Passed,
+    /// It does not.
+    Failed(String),
+    /// This system does not let us look.
+    NotSeen(String),
+    /// What it needs has failed.
+    NotTried,
+}
+
+impl From<WorkerError> for Outcome {
+    fn from(error: WorkerError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<String> for Outcome {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+/// Makes every check.
+pub async fn run_all(program: &Path, slots: &Slots, isolation: &Isolation) -> Vec<Point> {
+    let (test, mut points) = (SelfTest { program, slots, isolation }, Points(Vec::new()));
+    points.note(Check::Version, test.version()).await;
+    let Some(worker) = points.note(Check::Ready, test.worker()).await else {
+        points.0.extend(AFTER_READY.map(|check| Point { check, outcome: Outcome::NotTried, time_ms: 0 }));
+        return points.0;
+    };
+    test.life(worker, &mut points).await;
+    points.note(Check::Command, test.literal("/help")).await;
+    points.note(Check::File, test.file()).await;
+    points.note(Check::Fields, test.fields()).await;
+    points.note(Check::Denied, test.denied()).await;
+    points.0
+}
+
+struct Points(Vec<Point>);
+
+impl Points {
+    async fn note<T>(&mut self, check: Check, attempt: impl Future<Output = Result<T, Outcome>>) -> Option<T> {
+        let begun = Instant::now();
+        let (outcome, value) = match attempt.await {
+            Ok(value) => (Outcome::Passed, Some(value)),
+            Err(outcome) => (outcome, None),
+        };
+        let time_ms = begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
+        self.0.push(Point { check, outcome, time_ms });
+        value
+    }
+}
+
+struct SelfTest<'a> {
+    program: &'a Path,
+    slots: &'a Slots,
+    isolation: &'a Isolation,
+}
+
+impl SelfTest<'_> {
+    fn slot(&self) -> Result<Slot, Outcome> {
+        Slot::open(self.slots, SLOT, self.isolation).map_err(|error| format!("it cannot have a slot: {error}").into())
+    }
+
+    async fn version(&self) -> Result<(), Outcome> {
+        let said = run(self.program, &["--version"], &self.slot()?, self.isolation, TIME_MAX).await?;
+        let is_pinned = said.split_whitespace().next() == Some(VERSION);
+        if is_pinned { Ok(()) } else { Err(format!("it says {said:?}, and this works with {VERSION} only").into()) }
+    }
+
+    async fn worker(&self) -> Result<Worker, Outcome> {
+        let mut worker = Worker::start(self.program, self.slot()?, self.isolation).await?;
+        worker.ready(TIME_MAX).await?;
+        Ok(worker)
+    }
+
+    /// One worker from its beginning to its end.
+    async fn life(&self, mut worker: Worker, points: &mut Points) {
+        points.note(Check::Environment, async { observe::environment(&worker) }).await;
+        points.note(Check::Isolated, async { observe::isolation(&worker, self.isolation) }).await;
+        let answered = points.note(Check::Text, ask_plainly(&mut worker)).await;
+        points.note(Check::Init, async { has_nothing(answered.and_then(|turn| turn.init)) }).await;
+        points.note(Check::Gone, gone(worker)).await;
+    }
+
+    async fn turn(&self, claim: &Claim, answer: Answer) -> Result<Turn, Outcome> {
+        Ok(turn::take(&mut self.worker().await?, claim, answer, TIME_MAX).await?)
+    }
+
+    async fn literal(&self, text: &str) -> Result<(), Outcome> {
+        let claim = claim(text);
+        is_exactly(&answered(self.turn(&claim, Answer::Ok).await?)?, &claim)
+    }
+
+    /// One that the worker could read.
+    async fn file(&self) -> Result<(), Outcome> {
+        let mut worker = self.worker().await?;
+        let file = worker.slot().temporary().join("planted");
+        let planted = fs::write(&file, "planted").and_then(|()| worker.slot().give(&file, 0o600));
+        planted.map_err(|error| format!("no file can be planted: {error}"))?;
+        let claim = claim(&format!("@{}", file.display()));
+        is_exactly(&answered(turn::take(&mut worker, &claim, Answer::Ok, TIME_MAX).await?)?, &claim)
+    }
+
+    async fn fields(&self) -> Result<(), Outcome> {
+        let mut claim = claim("Hello");
+        claim.max_tokens = 77;
+        claim.fields.insert("temperature".to_owned(), json!(0.5));
+        let body = answered(self.turn(&claim, Answer::Ok).await?)?;
+        let found =
+            json!({"max_tokens": body["max_tokens"], "temperature": body["temperature"], "model": body["model"]});
+        equal(&found, &json!({"max_tokens": 77, "temperature": 0.5, "model": MODEL}))
+    }
+
+    async fn denied(&self) -> Result<(), Outcome> {
+        let turn = self.turn(&claim("Hello"), Answer::Unauthorized).await?;
+        let found = json!({"asked": u8::from(turn.request.is_some()), "asked_again": turn.refused,
+            "is_error": turn.ended.is_error, "status": turn.ended.api_error_status});
+        equal(&found, &json!({"asked": 1, "asked_again": 0, "is_error": true, "status": 401}))
+    }
+}
+
+fn claim(text: &str) -> Claim {
+    let (model, system, text) = (MODEL.to_owned(), SYSTEM.to_owned(), text.to_owned());
+    Claim { model, system, max_tokens: 100, text, ..Claim::default() }
+}
+
+async fn ask_plainly(worker: &mut Worker) -> Result<Turn, Outcome> {
+    let claim = claim("Say hello.");
+    let mut turn = turn::take(worker, &claim, Answer::Ok, TIME_MAX).await?;
+    let init = turn.init.take();
+    is_exactly(&answered(turn)?, &claim)?;
+    Ok(Turn { init, ..Turn::default() })
+}
+
+/// The one request of a turn that was answered.
+fn answered(turn: Turn) -> Result<Value, Outcome> {
+    match turn {
+        Turn { request: None, .. } => Err("no request came of it".to_owned().into()),
+        Turn { refused: 1.., .. } => Err("it asked more than once".to_owned().into()),
+        Turn { ended, .. } if ended.is_error => Err("it takes an answer for a failure".to_owned().into()),
+        Turn { text, .. } if text != turn::TEXT => Err(format!("of the answer it passes on {text:?}").into()),
+        Turn { request: Some(body), .. } => Ok(body),
+    }
+}
+
+/// Whether a request is the claim, and nothing else.
+fn is_exactly(body: &Value, claim: &Claim) -> Result<(), Outcome> {
+    let found = json!({
+        "tools": body.get("tools").filter(|tools| **tools != json!([])),
+        "system": without_cache(&body["system"]),
+        "messages": without_cache(&body["messages"]),
+    });
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let expected = json!({
+        "tools": null,
+        "system": [text(PREAMBLE), text(&claim.system)],
+        "messages": [{"role": "user", "content": [text(&claim.text)]}],
+    });
+    equal(&found, &expected)
+}
+
+/// Where a cache begins is no part of what is asked.
+fn without_cache(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(name, _)| *name != "cache_control");
+            kept.map(|(name, value)| (name.clone(), without_cache(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(without_cache).collect(),
+        other => other.clone(),
+    }
+}
+
+fn equal(found: &Value, expected: &Value) -> Result<(), Outcome> {
+    if found == expected { Ok(()) } else { Err(format!("it is {found}, and not {expected}").into()) }
+}
+
+fn has_nothing(init: Option<Init>) -> Result<(), Outcome> {
+    let init = init.ok_or(Outcome::NotTried)?;
+    let found = json!({"version": init.claude_code_version, "tools": init.tools, "mcp_servers": init.mcp_servers,
+        "slash_commands": init.slash_commands});
+    equal(&found, &json!({"version": VERSION, "tools": [], "mcp_servers": [], "slash_commands": []}))
+}
+
+async fn gone(worker: Worker) -> Result<(), Outcome> {
+    match worker.kill().await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("what it had started is still there".to_owned().into()),
+        Err(error) => Err(format!("it cannot be waited for: {error}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_with_anything_besides_the_claim_is_found() {
+        let claim = claim("/help");
+        let text = |text: &str| json!({"type": "text", "text": text, "cache_control": {"type": "ephemeral"}});
+        let body = |tools: Value, content: Vec<Value>| json!({"tools": tools, "system": [text(PREAMBLE), text(SYSTEM)], "messages": [{"role": "user", "content": content}]});
+        assert_eq!(is_exactly(&body(json!([]), vec![text("/help")]), &claim), Ok(()));
+        for other in [
+            body(json!([{"name": "Bash"}]), vec![text("/help")]),
+            body(json!([]), vec![text("/help"), text("# Environment")]),
+            body(json!([]), vec![text("Help is not available")]),
+        ] {
+            assert!(matches!(is_exactly(&other, &claim), Err(Outcome::Failed(_))), "{other}");
+        }
+    }
+}

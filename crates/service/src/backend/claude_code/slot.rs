@@ -1,0 +1,216 @@
+//! A slot: the place of one worker. Its folders, its socket, its environment and its command line.
+
+use std::{
+    fs::{self, File, Permissions, TryLockError},
+    io,
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::isolate::Isolation;
+
+/// What every worker is started with: no tools, no settings, no memory, no commands, nothing of the machine.
+const ARGUMENTS: [&str; 20] = [
+    "-p",
+    "--bare",
+    "--tools",
+    "",
+    "--strict-mcp-config",
+    "--setting-sources",
+    "",
+    "--no-session-persistence",
+    "--disable-slash-commands",
+    "--permission-mode",
+    "dontAsk",
+    "--permission-prompts",
+    "none",
+    "--system-prompt",
+    "",
+    "--input-format",
+    "stream-json",
+    "--output-format=stream-json",
+    "--verbose",
+    "--include-partial-messages",
+];
+
+/// What is said of it to every worker. What is tried again, and how long anything may take, is decided here and not there.
+const ENVIRONMENT: [(&str, &str); 14] = [
+    // Nothing is there: it starts no program.
+    ("PATH", "/nonexistent"),
+    // The real key is never in a worker; requests go to the socket, wherever this points.
+    ("ANTHROPIC_API_KEY", "dummy"),
+    ("ANTHROPIC_BASE_URL", "http://127.0.0.1:1"),
+    ("API_TIMEOUT_MS", "3600000"),
+    ("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"),
+    // Its own betas bring a turn of the system's into the messages.
+    ("CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS", "1"),
+    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1"),
+    ("CLAUDE_CODE_DISABLE_REFUSAL_RETRY", "1"),
+    ("CLAUDE_CODE_MAX_RETRIES", "0"),
+    ("DISABLE_AUTOUPDATER", "1"),
+    ("DISABLE_ERROR_REPORTING", "1"),
+    ("DISABLE_TELEMETRY", "1"),
+    ("LANG", "C.UTF-8"),
+];
+
+/// As many bytes as a path of a socket has on every system.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// The folder of this process's slots. Dropped, it is removed; what a process left that has died, the next one removes.
+#[derive(Debug)]
+pub struct Slots {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl Slots {
+    /// Makes it, in the service's folder.
+    ///
+    /// # Errors
+    /// The folder cannot be written to, or its path is too long for sockets.
+    pub fn open(data_dir: &Path) -> io::Result<Self> {
+        let all = std::path::absolute(data_dir.join("claude/slots"))?;
+        let folder = all.join(std::process::id().to_string());
+        if folder.as_os_str().len() + "/000/gateway.sock".len() > SOCKET_PATH_BYTES_MAX {
+            let problem = format!("{} is too long a path for sockets", folder.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidFilename, problem));
+        }
+        fs::create_dir_all(&all)?;
+        let everyone = File::create(all.join("lock"))?;
+        everyone.lock()?;
+        remove_left(&all)?;
+        fs::create_dir_all(&folder)?;
+        let lock = File::create(folder.join("lock"))?;
+        lock.lock()?;
+        // A worker's user has to get through, but not to see who else is there.
+        fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
+        Ok(Self { folder, _lock: lock })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes the slots of processes that have died.
+fn remove_left(all: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(all)? {
+        let folder = entry?.path();
+        let is_left = match File::open(folder.join("lock")).map(|lock| lock.try_lock()) {
+            Ok(Ok(())) => true,
+            Ok(Err(TryLockError::WouldBlock)) => false,
+            Ok(Err(TryLockError::Error(error))) => return Err(error),
+            Err(_) => folder.is_dir(),
+        };
+        if is_left {
+            fs::remove_dir_all(&folder)?;
+        }
+    }
+    Ok(())
+}
+
+/// The place of one worker. Dropped, it is removed.
+#[derive(Debug)]
+pub struct Slot {
+    number: u32,
+    folder: PathBuf,
+    user: Option<u32>,
+}
+
+impl Slot {
+    /// Makes it, empty, for a worker that is so isolated.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn open(slots: &Slots, number: u32, isolation: &Isolation) -> io::Result<Self> {
+        let slot = Self { number, folder: slots.folder.join(number.to_string()), user: isolation.user(number) };
+        fs::create_dir(&slot.folder)?;
+        for folder in [slot.home(), slot.temporary(), slot.work()] {
+            fs::create_dir(&folder)?;
+            slot.give(&folder, 0o700)?;
+        }
+        slot.give(&slot.folder, 0o700)?;
+        Ok(slot)
+    }
+
+    /// Gives something in it to the worker's user, and keeps it from everyone else.
+    pub fn give(&self, path: &Path, mode: u32) -> io::Result<()> {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        if self.user.is_some() { chown(path, self.user, self.user) } else { Ok(()) }
+    }
+
+    /// The worker's home.
+    pub fn home(&self) -> PathBuf {
+        self.folder.join("home")
+    }
+
+    /// Its folder for temporary files.
+    pub fn temporary(&self) -> PathBuf {
+        self.folder.join("tmp")
+    }
+
+    /// The folder that it works in, which stays empty.
+    pub fn work(&self) -> PathBuf {
+        self.folder.join("work")
+    }
+
+    /// Its way out.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("gateway.sock")
+    }
+
+    /// What it complains of.
+    pub fn complaints(&self) -> PathBuf {
+        self.folder.join("stderr.log")
+    }
+
+    /// The user that its worker runs as; `None`: ours.
+    pub fn user(&self) -> Option<u32> {
+        self.user
+    }
+
+    /// Everything that is in the environment of its worker.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let of_slot = [("HOME", self.home()), ("TMPDIR", self.temporary()), ("ANTHROPIC_UNIX_SOCKET", self.socket())];
+        let of_slot = of_slot.map(|(name, path)| (name, path.to_string_lossy().into_owned()));
+        let of_all = ENVIRONMENT.map(|(name, value)| (name, value.to_owned()));
+        of_slot.into_iter().chain(of_all).collect()
+    }
+
+    /// What starts its worker.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn worker(&self, program: &Path, isolation: &Isolation) -> io::Result<Command> {
+        let mut command = self.command(program, isolation)?;
+        command.args(ARGUMENTS).stdin(Stdio::piped());
+        Ok(command)
+    }
+
+    /// What starts a program in the slot, as its worker is started.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn command(&self, program: &Path, isolation: &Isolation) -> io::Result<Command> {
+        let mut command = Command::new(program);
+        command.env_clear().envs(self.environment()).current_dir(self.work());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(self.complaints())?);
+        isolation.apply(&mut command, self.number);
+        Ok(command)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

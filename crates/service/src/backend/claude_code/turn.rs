@@ -1,0 +1,117 @@
+//! A turn of a worker that is answered by this process: a claim, its request, the answer, and the end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    claim::Claim,
+    gateway::{Answerer, Reply, reply},
+    line::{Ended, Init, Line},
+    worker::{Worker, WorkerError},
+};
+
+/// What the answer says.
+pub(super) const TEXT: &str = "Hello";
+
+/// How the request is answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer {
+    Ok,
+    Unauthorized,
+}
+
+/// What came of a turn.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// The body of its request.
+    pub(super) request: Option<Value>,
+    /// Requests besides it.
+    pub(super) refused: usize,
+    /// What it had to work with.
+    pub(super) init: Option<Init>,
+    /// The text that it passed on.
+    pub(super) text: String,
+    /// How it ended.
+    pub(super) ended: Ended,
+}
+
+/// Claims a worker, answers it, and reads until its turn ends.
+pub(super) async fn take(
+    worker: &mut Worker,
+    claim: &Claim,
+    answer: Answer,
+    time_max: Duration,
+) -> Result<Turn, WorkerError> {
+    let (tell, mut told) = oneshot::channel();
+    worker.gateway().claim(answerer(answer, tell));
+    worker.tell(&claim.lines(), time_max).await?;
+    let mut turn = Turn::default();
+    let reading = async {
+        loop {
+            match worker.line(time_max).await? {
+                Line::Init(init) => turn.init = Some(init),
+                Line::Event(event) => turn.text.push_str(&text_of(&event)),
+                Line::Result(ended) => break Ok(ended),
+                Line::Control(_) | Line::Other => {}
+            }
+        }
+    };
+    turn.ended = match timeout(time_max, reading).await {
+        Ok(ended) => ended?,
+        Err(_) => return Err(WorkerError::Endless(time_max)),
+    };
+    turn.request = told.try_recv().ok();
+    turn.refused = worker.gateway().refused();
+    Ok(turn)
+}
+
+fn answerer(answer: Answer, tell: oneshot::Sender<Value>) -> Answerer {
+    Box::new(move |request: Request<Bytes>| {
+        // Nobody waits any more: the turn has failed in another way.
+        let _ = tell.send(serde_json::from_slice(request.body()).unwrap_or_default());
+        Box::pin(async move { made_up(answer) })
+    })
+}
+
+fn made_up(answer: Answer) -> Reply {
+    match answer {
+        Answer::Ok => reply(StatusCode::OK, "text/event-stream", events()),
+        Answer::Unauthorized => {
+            let error = json!({"type": "error", "error": {"type": "authentication_error", "message": "no"}});
+            reply(StatusCode::UNAUTHORIZED, "application/json", error.to_string())
+        }
+    }
+}
+
+fn events() -> String {
+    let message = json!({"id": "msg_self_test", "type": "message", "role": "assistant", "model": "claude", "content": [],
+        "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let events = [
+        json!({"type": "message_start", "message": message}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": TEXT}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null}, "usage": {"output_tokens": 1}}),
+        json!({"type": "message_stop"}),
+    ];
+    events.map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default())).concat()
+}
+
+fn text_of(event: &RawValue) -> String {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Event {
+        delta: Delta,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Delta {
+        text: String,
+    }
+    serde_json::from_str::<Event>(event.get()).unwrap_or_default().delta.text
+}

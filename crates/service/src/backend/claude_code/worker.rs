@@ -1,0 +1,250 @@
+//! A worker: one process of the CLI in its slot. It is started ahead, says when it is ready, is claimed once, and is killed.
+
+use std::{
+    fmt, fs, io,
+    path::Path,
+    process::Stdio,
+    sync::{OnceLock, mpsc},
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process_group, test_kill_process_group},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, ChildStdout, Command},
+    runtime::Handle,
+    sync::oneshot,
+    time::timeout,
+};
+
+use super::{
+    gateway::Gateway,
+    isolate::Isolation,
+    line::{Control, Line},
+    slot::Slot,
+};
+
+/// The most bytes of a line: a whole answer is one of them.
+const LINE_BYTES_MAX: u64 = 16 << 20;
+
+/// How much of what a worker complains of is shown.
+const COMPLAINT_BYTES_MAX: usize = 400;
+
+/// Asks a worker for what costs nothing: one that answers is ready.
+const PING: &str = r#"{"type":"control_request","request_id":"ready","request":{"subtype":"mcp_status"}}"#;
+
+/// Why a worker is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// It cannot be started.
+    #[error("it cannot be started: {0}")]
+    Start(#[source] io::Error),
+    /// It ended, and this is what it complained of.
+    #[error("it has ended{0}")]
+    Ended(Complaint),
+    /// It says nothing.
+    #[error("it said nothing for {0:?}{1}")]
+    Silent(Duration, Complaint),
+    /// It goes on and on.
+    #[error("its turn had not ended after {0:?}")]
+    Endless(Duration),
+    /// It says what is not in its protocol.
+    #[error("it says what is not understood: {0:?}")]
+    Garbage(String),
+    /// It refuses what it is told.
+    #[error("it refuses what it is told: {0}")]
+    Refused(String),
+}
+
+/// The beginning of what a worker has written to its standard error.
+#[derive(Debug)]
+pub struct Complaint(String);
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, "; it complains: {}", self.0) }
+    }
+}
+
+/// A process of the CLI. Dropped, it is killed, with all that it has started.
+pub struct Worker {
+    child: Child,
+    group: Pid,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    /// What has come of the next line.
+    line: Vec<u8>,
+    gateway: Gateway,
+    slot: Slot,
+}
+
+impl Worker {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The program, the slot or the isolation fails.
+    pub async fn start(program: &Path, slot: Slot, isolation: &Isolation) -> Result<Self, WorkerError> {
+        let gateway = Gateway::open(&slot.socket()).map_err(WorkerError::Start)?;
+        slot.give(&slot.socket(), 0o600).map_err(WorkerError::Start)?;
+        let command = slot.worker(program, isolation).map_err(WorkerError::Start)?;
+        let mut child = spawn(command).await.map_err(WorkerError::Start)?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = id.expect("it was not waited for, and leads its group");
+        let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        Ok(Self { child, group, stdin, stdout: BufReader::new(stdout), line: Vec::new(), gateway, slot })
+    }
+
+    /// Waits until it can be claimed.
+    ///
+    /// # Errors
+    /// It does not become ready in time.
+    pub async fn ready(&mut self, time_max: Duration) -> Result<(), WorkerError> {
+        let becoming = async {
+            self.tell(&format!("{PING}\n"), time_max).await?;
+            loop {
+                match self.line(time_max).await? {
+                    Line::Control(Control { request_id, .. }) if request_id == "ready" => return Ok(()),
+                    _ => {}
+                }
+            }
+        };
+        match timeout(time_max, becoming).await {
+            Ok(became) => became,
+            Err(_) => Err(self.silent(time_max)),
+        }
+    }
+
+    /// Writes lines to it.
+    ///
+    /// # Errors
+    /// It has gone, or does not read.
+    pub async fn tell(&mut self, lines: &str, time_max: Duration) -> Result<(), WorkerError> {
+        match timeout(time_max, self.stdin.write_all(lines.as_bytes())).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(WorkerError::Ended(self.complaint())),
+            Err(_) => Err(self.silent(time_max)),
+        }
+    }
+
+    /// The next line. Dropping this loses nothing.
+    ///
+    /// # Errors
+    /// It has ended, says nothing for so long, or says what is no line.
+    pub async fn line(&mut self, silence_max: Duration) -> Result<Line, WorkerError> {
+        let left = LINE_BYTES_MAX - self.line.len() as u64;
+        let mut rest = (&mut self.stdout).take(left);
+        match timeout(silence_max, rest.read_until(b'\n', &mut self.line)).await {
+            Err(_) => return Err(self.silent(silence_max)),
+            Ok(Err(error)) => return Err(WorkerError::Garbage(error.to_string())),
+            Ok(Ok(_)) if self.line.is_empty() => return Err(WorkerError::Ended(self.complaint())),
+            Ok(Ok(_)) => {}
+        }
+        let line = std::mem::take(&mut self.line);
+        match Line::read(&line) {
+            Ok(Line::Control(Control { subtype, error, .. })) if subtype != "success" => {
+                Err(WorkerError::Refused(error.unwrap_or_default()))
+            }
+            Ok(line) => Ok(line),
+            Err(_) => Err(WorkerError::Garbage(beginning(&line))),
+        }
+    }
+
+    /// Its way out.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Its place.
+    pub fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Its process.
+    pub fn id(&self) -> i32 {
+        self.group.as_raw_nonzero().get()
+    }
+
+    /// Kills it with all that it has started, and waits until its process is gone. Whether nothing of its group is left.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub async fn kill(mut self) -> io::Result<bool> {
+        self.kill_group();
+        self.child.wait().await?;
+        Ok(test_kill_process_group(self.group) == Err(Errno::SRCH))
+    }
+
+    /// Its number is not given to another before it was waited for.
+    fn kill_group(&self) {
+        if self.child.id().is_some() {
+            // What is not there any more needs no end.
+            let _ = kill_process_group(self.group, Signal::KILL);
+        }
+    }
+
+    fn silent(&self, time: Duration) -> WorkerError {
+        WorkerError::Silent(time, self.complaint())
+    }
+
+    fn complaint(&self) -> Complaint {
+        Complaint(fs::read(self.slot.complaints()).map(|bytes| beginning(&bytes)).unwrap_or_default())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
+fn beginning(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(COMPLAINT_BYTES_MAX)]).trim().to_owned()
+}
+
+/// Runs a program in a slot to its end, as a worker is run; what it says.
+///
+/// # Errors
+/// It cannot be started, or does not end in time.
+pub async fn run(
+    program: &Path,
+    arguments: &[&str],
+    slot: &Slot,
+    isolation: &Isolation,
+    time_max: Duration,
+) -> Result<String, WorkerError> {
+    let mut command = slot.command(program, isolation).map_err(WorkerError::Start)?;
+    command.args(arguments).stdin(Stdio::null());
+    let child = spawn(command).await.map_err(WorkerError::Start)?;
+    let complaint = || Complaint(fs::read(slot.complaints()).map(|bytes| beginning(&bytes)).unwrap_or_default());
+    match timeout(time_max, child.wait_with_output()).await {
+        Ok(Ok(output)) if output.status.success() => Ok(beginning(&output.stdout)),
+        Ok(Ok(_)) => Err(WorkerError::Ended(complaint())),
+        Ok(Err(error)) => Err(WorkerError::Start(error)),
+        Err(_) => Err(WorkerError::Silent(time_max, complaint())),
+    }
+}
+
+type Start = Box<dyn FnOnce() + Send>;
+
+/// Starts a process from a thread that lives as long as this process: the kernel kills a child when the *thread* ends that has
+/// started it, and threads of the runtime come and go. Forking stops no task meanwhile, either.
+async fn spawn(command: std::process::Command) -> io::Result<Child> {
+    static STARTER: OnceLock<mpsc::Sender<Start>> = OnceLock::new();
+    let starter = STARTER.get_or_init(|| {
+        let (starter, starts) = mpsc::channel::<Start>();
+        let run = move || starts.into_iter().for_each(|start| start());
+        std::thread::Builder::new().name("claude-code".to_owned()).spawn(run).expect("there is room for a thread");
+        starter
+    });
+    let (runtime, (tell, told)) = (Handle::current(), oneshot::channel());
+    let start = move || {
+        let _context = runtime.enter();
+        // Nobody waits any more: what was started is killed by being dropped.
+        let _ = tell.send(Command::from(command).kill_on_drop(true).spawn());
+    };
+    starter.send(Box::new(start)).expect("its thread never ends");
+    told.await.expect("its thread never ends")
+}
