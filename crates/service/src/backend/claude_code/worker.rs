@@ -33,6 +33,9 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 /// How much of what a worker complains of is shown.
 const COMPLAINT_BYTES_MAX: usize = 400;
 
+/// How long what a worker had started may take to be gone, once it was killed.
+const EMPTY_AFTER_MAX: Duration = Duration::from_secs(1);
+
 /// Asks a worker for what costs nothing: one that answers is ready.
 const PING: &str = r#"{"type":"control_request","request_id":"ready","request":{"subtype":"mcp_status"}}"#;
 
@@ -174,7 +177,13 @@ impl Worker {
     pub async fn kill(mut self) -> io::Result<bool> {
         self.kill_group();
         self.child.wait().await?;
-        Ok(test_kill_process_group(self.group) == Err(Errno::SRCH))
+        // What it had started is waited for by whoever inherited it.
+        let emptied = async {
+            while test_kill_process_group(self.group) != Err(Errno::SRCH) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        Ok(timeout(EMPTY_AFTER_MAX, emptied).await.is_ok())
     }
 
     /// Its number is not given to another before it was waited for.

@@ -1,0 +1,158 @@
+//! Workers of scripts: what they get, what they may, and how they end.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use claude_code_api_service::backend::claude_code::{
+    isolate::{Isolation, Measure, USERS_FROM},
+    slot::{Slot, Slots},
+    worker::{Worker, WorkerError},
+};
+use claude_code_api_testkit::until;
+use rustix::process::getuid;
+use tempfile::TempDir;
+
+use crate::program;
+
+const SLOT: u32 = 7;
+const TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What a script does to be ready, once it has written this down.
+fn ready(noting: &str) -> String {
+    let answer = r#"{"type":"control_response","response":{"subtype":"success","request_id":"ready"}}"#;
+    format!("#!/bin/sh\n{noting}\necho '{answer}'\nwhile read line; do :; done\n")
+}
+
+/// A folder that others may enter, and a script in it.
+struct Machine {
+    folder: TempDir,
+    slots: Slots,
+    isolation: Isolation,
+}
+
+impl Machine {
+    fn with(script: &str) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        open(folder.path(), 0o755);
+        let path = program(folder.path(), script);
+        let slots = Slots::open(&data_dir(&folder)).expect("it can be written to");
+        let isolation = Isolation::of_system(&path, slots.folder());
+        Self { folder, slots, isolation }
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder.path().join("claude")
+    }
+
+    async fn worker(&self) -> Result<Worker, WorkerError> {
+        let slot = Slot::open(&self.slots, SLOT, &self.isolation).expect("it can be written to");
+        let mut worker = Worker::start(&self.program(), slot, &self.isolation).await?;
+        worker.ready(TIME_MAX).await.map(|()| worker)
+    }
+}
+
+fn data_dir(folder: &TempDir) -> PathBuf {
+    folder.path().join("data")
+}
+
+fn open(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+fn noted(worker: &Worker, file: &str) -> String {
+    fs::read_to_string(worker.slot().temporary().join(file)).expect("the script has written it")
+}
+
+/// A process that is dead and was not waited for is gone, too.
+fn is_gone(id: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{}/status", id.trim())).unwrap_or_default();
+    !status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
+#[tokio::test]
+async fn a_worker_has_the_environment_of_its_slot_and_nothing_of_ours() {
+    let machine = Machine::with(&ready("/usr/bin/env > \"$TMPDIR/env\"; /bin/ls -A > \"$TMPDIR/ls\""));
+    let worker = machine.worker().await.expect("ready");
+    let found = noted(&worker, "env");
+    // The shell's own.
+    let found =
+        found.lines().filter(|line| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| line.starts_with(own)));
+    let mut found: Vec<String> = found.map(str::to_owned).collect();
+    let mut put: Vec<String> =
+        worker.slot().environment().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    found.sort();
+    put.sort();
+    assert_eq!(found, put);
+    assert!(std::env::vars_os().count() > 0, "we have one that it could have had");
+    assert_eq!(noted(&worker, "ls"), "", "its folder is not empty");
+}
+
+#[tokio::test]
+async fn what_is_said_to_be_in_force_is() {
+    let note = "/usr/bin/id -u > \"$TMPDIR/user\"; /bin/cat /proc/net/dev > \"$TMPDIR/net\"; \
+                /bin/grep NoNewPrivs /proc/self/status > \"$TMPDIR/privileges\"; ulimit -c > \"$TMPDIR/core\"";
+    let machine = Machine::with(&ready(note));
+    let worker = machine.worker().await.expect("ready");
+    let is_in_force = |measure| machine.isolation.missing(measure).is_none();
+    println!("{:?}", Measure::ALL.map(|measure| (measure, machine.isolation.missing(measure))));
+    assert_eq!(is_in_force(Measure::OwnUser), getuid().is_root(), "root can give it a user, and nobody else can");
+    let user: u32 = noted(&worker, "user").trim().parse().expect("a number");
+    if is_in_force(Measure::OwnUser) {
+        assert_eq!((user, worker.slot().user()), (USERS_FROM + SLOT, Some(USERS_FROM + SLOT)));
+    }
+    if is_in_force(Measure::NoNetwork) {
+        let others = noted(&worker, "net").lines().skip(2).filter(|line| !line.trim().starts_with("lo:")).count();
+        assert_eq!(others, 0, "{}", noted(&worker, "net"));
+    }
+    assert_eq!((noted(&worker, "privileges").as_str(), noted(&worker, "core").as_str()), ("NoNewPrivs:\t1\n", "0\n"));
+}
+
+#[tokio::test]
+async fn a_folder_that_others_may_not_enter_costs_a_worker_its_user_and_nothing_else() {
+    let machine = Machine::with(&ready("/usr/bin/id -u > \"$TMPDIR/user\""));
+    open(machine.folder.path(), 0o700);
+    let isolation = Isolation::of_system(&machine.program(), machine.slots.folder());
+    let why = isolation.missing(Measure::OwnUser).expect("it has none");
+    assert!(why.contains(if getuid().is_root() { "may enter" } else { "only root" }), "{why}");
+    let machine = Machine { isolation, ..machine };
+    let worker = machine.worker().await.expect("ready");
+    assert_eq!(noted(&worker, "user"), format!("{}\n", getuid().as_raw()));
+}
+
+#[tokio::test]
+async fn a_worker_is_killed_with_what_it_has_started() {
+    let machine = Machine::with(&ready("/bin/sleep 1000 & echo $! > \"$TMPDIR/child\""));
+    let worker = machine.worker().await.expect("ready");
+    let (id, child) = (worker.id().to_string(), noted(&worker, "child"));
+    assert!(!is_gone(&id) && !is_gone(&child), "they do not run");
+    worker.kill().await.expect("it can be killed");
+    until("both are gone", || is_gone(&id) && is_gone(&child)).await;
+    let worker = machine.worker().await.expect("ready");
+    let (id, child) = (worker.id().to_string(), noted(&worker, "child"));
+    drop(worker);
+    until("both are gone of a worker that was dropped", || is_gone(&id) && is_gone(&child)).await;
+}
+
+#[tokio::test]
+async fn a_line_that_does_not_end_is_given_up() {
+    let machine = Machine::with("#!/bin/sh\n/usr/bin/head -c 20000000 /dev/zero\n/bin/sleep 1000\n");
+    assert!(matches!(machine.worker().await, Err(WorkerError::Garbage(_))));
+}
+
+#[tokio::test]
+async fn slots_of_a_process_that_has_died_are_removed_and_those_of_one_that_lives_are_not() {
+    let machine = Machine::with("");
+    let left = data_dir(&machine.folder).join("claude/slots/1/3/home");
+    fs::create_dir_all(&left).expect("a folder");
+    let held = machine.slots.folder().to_owned();
+    let locked = fs::File::open(held.join("lock")).expect("a file");
+    assert!(locked.try_lock().is_err(), "they are not held");
+    // As another process would: by its own number.
+    fs::rename(&held, held.with_file_name("2")).expect("a folder");
+    let again = Slots::open(&data_dir(&machine.folder)).expect("it can be written to");
+    assert!(!left.exists() && held.with_file_name("2").exists() && again.folder().exists());
+}
