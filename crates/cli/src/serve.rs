@@ -14,7 +14,7 @@ use clap::ArgMatches;
 use claude_code_api_service::{
     Listeners,
     app::App,
-    backend::{Backend, anthropic::Anthropic},
+    backend::{Backend, anthropic::Anthropic, claude_code::ClaudeCode},
     config::{BackendName, Config, Durability, Listen, LogFormat},
     operator, serve,
     store::{
@@ -53,7 +53,7 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
         "listen takes a loopback address while there are no keys, as whoever reached {address} could spend; make a key \
          first, with `claude-code-api key create --admin`"
     );
-    let backend = backend(&config)?;
+    let backend = backend(&config).await?;
     let named = config.backend;
     let app = App::open(vec![backend], store, config.limits, config.prices).await?;
     let _folder = open_door(&app, &config.data_dir, config.database_url.is_some());
@@ -94,6 +94,9 @@ fn show_banner(address: SocketAddr, backend: BackendName, is_open: bool) -> io::
                  configuration file."
             )?;
         }
+        BackendName::ClaudeCode => {
+            writeln!(out, "Answers come from Claude, through the Claude Code CLI, and cost money.")?;
+        }
         BackendName::Anthropic => writeln!(out, "Answers come from Claude, over the Messages API, and cost money.")?,
     }
     let key = if is_open {
@@ -120,10 +123,15 @@ async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(Sqlite::open(&config.data_dir, Options { power_loss_safe, ..Options::default() })?))
 }
 
-fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+async fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+    let messages_api = || Anthropic::new(&config.anthropic).map(Arc::new).map_err(anyhow::Error::msg);
     match config.backend {
         BackendName::Local => embedded(config),
-        BackendName::Anthropic => Ok(Arc::new(Anthropic::new(&config.anthropic).map_err(anyhow::Error::msg)?)),
+        BackendName::Anthropic => Ok(messages_api()?),
+        BackendName::ClaudeCode => {
+            let opened = ClaudeCode::open(&config.claude_code, messages_api()?, &config.data_dir).await;
+            Ok(Arc::new(opened.map_err(|why| anyhow::anyhow!("backend claude_code cannot serve: {why}"))?))
+        }
     }
 }
 

@@ -44,6 +44,17 @@ pub struct Limits {
     pub economy_unknown_after: Duration,
 }
 
+/// Settings of Claude through the Claude Code CLI.
+#[derive(Clone, Debug)]
+pub struct ClaudeCode {
+    /// The CLI, when it was named.
+    pub path: Option<PathBuf>,
+    /// Calls worked on at a time, and workers that are ready besides.
+    pub workers: usize,
+    /// Calls that may wait.
+    pub queue_max: usize,
+}
+
 /// Settings of the embedded model.
 #[derive(Clone, Debug)]
 pub struct Local {
@@ -101,6 +112,8 @@ pub struct Config {
     pub limits: Limits,
     /// Settings of Claude over the Messages API.
     pub anthropic: Anthropic,
+    /// Settings of Claude through the Claude Code CLI.
+    pub claude_code: ClaudeCode,
     /// What tokens cost.
     pub prices: PriceTable,
     /// Settings of the embedded model.
@@ -266,6 +279,7 @@ impl Layers<'_> {
                     1..=1_000_000,
                 )?,
             },
+            claude_code: self.claude_code(given, file)?,
             prices: self.prices(given, file)?,
             local: self.local(given, file)?,
             durability: self.pick("durability", given.durability, file.durability, || Durability::Process),
@@ -274,6 +288,29 @@ impl Layers<'_> {
             in_force: Vec::new(),
         };
         Ok(Config { in_force: self.in_force, ..config })
+    }
+
+    fn claude_code(&mut self, given: &Settings, file: &Settings) -> Result<ClaudeCode, ConfigError> {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let path =
+            self.pick_optional("claude_code_path", given.claude_code_path.clone(), file.claude_code_path.clone());
+        Ok(ClaudeCode {
+            path,
+            workers: self.within(
+                "claude_code_workers",
+                given.claude_code_workers,
+                file.claude_code_workers,
+                || (2 * cores).max(4),
+                1..=200,
+            )?,
+            queue_max: self.within(
+                "claude_code_queue_max",
+                given.claude_code_queue_max,
+                file.claude_code_queue_max,
+                || 256,
+                1..=1_000_000,
+            )?,
+        })
     }
 
     fn limits(&mut self, given: &Settings, file: &Settings) -> Result<Limits, ConfigError> {

@@ -93,6 +93,16 @@ pub struct Settings {
     /// Calls that may wait for Claude, and as many items of batches; more are `overloaded` [default: 4096]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_ANTHROPIC_QUEUE_MAX", value_name = "COUNT")]
     pub anthropic_queue_max: Option<usize>,
+    /// The Claude Code CLI [default: the one that `claude install` put in place, else `claude` on the PATH]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_PATH", value_name = "FILE")]
+    pub claude_code_path: Option<PathBuf>,
+    /// Calls that Claude Code works on at a time; as many workers are ready besides, of about 150 MB each [default: twice the
+    /// cores, at least 4]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_WORKERS", value_name = "COUNT")]
+    pub claude_code_workers: Option<usize>,
+    /// Calls that may wait for Claude Code, and as many items of batches; more are `overloaded` [default: 256]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_QUEUE_MAX", value_name = "COUNT")]
+    pub claude_code_queue_max: Option<usize>,
     /// Prices that are added to the published ones, or replace those of a model; in the file only, as `[[prices]]`
     #[arg(skip)]
     pub prices: Option<Vec<PriceSetting>>,
@@ -132,6 +142,9 @@ pub struct Settings {
 pub enum BackendName {
     /// Claude, over the Messages API
     Anthropic,
+    /// Claude, through the Claude Code CLI: a pool of its processes, each of which answers one call
+    #[value(name = "claude_code")]
+    ClaudeCode,
     /// A small model embedded in the service: no key, no cost, weak answers
     Local,
 }

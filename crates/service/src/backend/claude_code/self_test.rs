@@ -212,8 +212,8 @@ impl SelfTest<'_> {
 }
 
 fn claim(text: &str) -> Claim {
-    let (model, system, text) = (MODEL.to_owned(), SYSTEM.to_owned(), text.to_owned());
-    Claim { model, system, max_tokens: 100, text, ..Claim::default() }
+    let content = vec![json!({"type": "text", "text": text})];
+    Claim { model: MODEL.to_owned(), system: vec![SYSTEM.to_owned()], max_tokens: 100, content, ..Claim::default() }
 }
 
 async fn ask_plainly(worker: &mut Worker) -> Result<Turn, Outcome> {
@@ -245,8 +245,8 @@ fn is_exactly(body: &Value, claim: &Claim) -> Result<(), Outcome> {
     let text = |text: &str| json!({"type": "text", "text": text});
     let expected = json!({
         "tools": null,
-        "system": [text(PREAMBLE), text(&claim.system)],
-        "messages": [{"role": "user", "content": [text(&claim.text)]}],
+        "system": [text(PREAMBLE), text(&claim.system.concat())],
+        "messages": [{"role": "user", "content": claim.content}],
     });
     equal(&found, &expected)
 }

@@ -49,7 +49,7 @@ pub(super) async fn take(
 ) -> Result<Turn, WorkerError> {
     let (tell, mut told) = oneshot::channel();
     worker.gateway().claim(answerer(answer, tell));
-    worker.tell(&claim.lines(), time_max).await?;
+    worker.tell(&claim.steps().concat(), time_max).await?;
     let mut turn = Turn::default();
     let reading = async {
         loop {

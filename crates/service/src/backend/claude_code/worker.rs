@@ -155,6 +155,11 @@ impl Worker {
         }
     }
 
+    /// Whether its process is still there.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Its way out.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway

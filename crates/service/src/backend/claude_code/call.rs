@@ -1,0 +1,232 @@
+//! One call on one worker: it is claimed, its request is answered by the upstream with what we ask ourselves, and what it says of
+//! the answer is the answer. Dropped, the worker is killed, and the upstream hears no more.
+
+use std::{borrow::Cow, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use claude_code_api_wire::anthropic::RawEvent;
+use futures_util::{FutureExt, StreamExt};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{Response, body::Frame};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use super::{
+    claim::Claim,
+    gateway::{Answerer, Reply, reply},
+    grammar,
+    line::{Init, Line},
+    package::VERSION,
+    pool::Ready,
+    tee::Tee,
+    worker::WorkerError,
+};
+use crate::backend::{
+    Answering, Backend, Event, Events, Failure, Prompt, Reason, Said, Spend, said::Broken, said::Reader,
+};
+
+/// How long a worker may take for what costs nothing: to take in a turn of a conversation, and to make a request.
+const CLAIM_MAX: Duration = Duration::from_secs(10);
+
+/// How long a worker may take to pass on what it has been told.
+const PASS_ON_MAX: Duration = Duration::from_secs(10);
+
+/// Claims the worker, and gives the answer once the upstream has begun it.
+pub(super) async fn answer(
+    upstream: Arc<dyn Backend>,
+    mut worker: Ready,
+    claim: Claim,
+    prompt: Prompt,
+) -> Result<Answering, Failure> {
+    let steps = claim.steps();
+    let (last, history) = steps.split_last().expect("something is asked");
+    for step in history {
+        taken_in(&mut worker, step).await.map_err(unspent)?;
+    }
+    let (tee, (tell_asked, asked), (tell, told)) = (Arc::<Tee>::default(), oneshot::channel(), oneshot::channel());
+    let passing = Passing { upstream, claim, prompt, tee: Arc::clone(&tee), asked: tell_asked, tell };
+    worker.gateway().claim(passing.answerer());
+    worker.tell(last, CLAIM_MAX).await.map_err(unspent)?;
+    has_asked(&mut worker, asked).await?;
+    // A gateway that has gone without a word has gone with its worker.
+    let headers = told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))??;
+    let running = Running { worker, reader: Reader::default(), tee, is_over: false };
+    Ok(Answering { headers, events: running.events() })
+}
+
+fn broken(spend: Spend, message: &'static str) -> Failure {
+    Failure { spend, reason: Reason::Broken { message: message.into(), retryable: true } }
+}
+
+/// What a worker gets wrong before it has asked costs nothing.
+fn unspent(error: WorkerError) -> Failure {
+    failed(Spend::Unspent, &error)
+}
+
+fn failed(spend: Spend, error: &WorkerError) -> Failure {
+    let message = format!("has a worker of no use: {error}");
+    Failure { spend, reason: Reason::Broken { message: message.into(), retryable: true } }
+}
+
+/// A turn of the history.
+async fn taken_in(worker: &mut Ready, step: &str) -> Result<(), WorkerError> {
+    worker.tell(step, CLAIM_MAX).await?;
+    while !matches!(worker.line(CLAIM_MAX).await?, Line::Result(_)) {}
+    Ok(())
+}
+
+/// Reads until the worker has made its request.
+async fn has_asked(worker: &mut Ready, mut asked: oneshot::Receiver<()>) -> Result<(), Failure> {
+    let deadline = Instant::now() + CLAIM_MAX;
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut asked => return Ok(()),
+            line = worker.line(CLAIM_MAX) => match line.map_err(unspent)? {
+                Line::Init(init) => has_nothing(&init)?,
+                Line::Result(_) => return Err(broken(Spend::Unspent, "has a worker that ended a call without asking for it")),
+                _ => {}
+            },
+            () = tokio::time::sleep_until(deadline) => {
+                return Err(broken(Spend::Unspent, "has a worker that does not ask"));
+            }
+        }
+    }
+}
+
+/// What the self-test has found at the start holds for every worker.
+fn has_nothing(init: &Init) -> Result<(), Failure> {
+    let nothing = init.tools.is_empty() && init.mcp_servers.is_empty() && init.slash_commands.is_empty();
+    if nothing && init.claude_code_version == VERSION {
+        return Ok(());
+    }
+    tracing::error!("a worker has tools, servers or commands, or is another version; it is killed");
+    Err(broken(Spend::Unspent, "has a worker that is not as it was tested"))
+}
+
+/// The way of a worker's request: what it asks must be the call, and what goes upstream is the call as we ask it.
+struct Passing {
+    upstream: Arc<dyn Backend>,
+    claim: Claim,
+    prompt: Prompt,
+    tee: Arc<Tee>,
+    asked: oneshot::Sender<()>,
+    tell: oneshot::Sender<Result<HeaderMap, Failure>>,
+}
+
+impl Passing {
+    fn answerer(self) -> Answerer {
+        Box::new(move |request| self.pass_on(request).boxed())
+    }
+
+    async fn pass_on(self, request: Request<Bytes>) -> Reply {
+        let Self { upstream, claim, prompt, tee, asked, tell } = self;
+        // Whoever waited for these may have gone; then the worker goes, too.
+        let _ = asked.send(());
+        if let Err(mismatch) = grammar::check(request.body(), &claim) {
+            tracing::error!(%mismatch, "a worker has asked for something else than its call; it is killed, and nothing is sent");
+            let _ = tell.send(Err(broken(Spend::Unspent, "has a worker that asked for something else than its call")));
+            return refused(StatusCode::FORBIDDEN);
+        }
+        match upstream.call(&claim.model, prompt).await {
+            Ok(Answering { headers, events }) => {
+                let _ = tell.send(Ok(headers));
+                streamed(events, tee)
+            }
+            Err(failure) => {
+                let _ = tell.send(Err(failure));
+                refused(StatusCode::BAD_GATEWAY)
+            }
+        }
+    }
+}
+
+/// The call knows why; the worker is killed, whatever it makes of this.
+fn refused(status: StatusCode) -> Reply {
+    let error = json!({"type": "error", "error": {"type": "api_error", "message": "the call has failed"}});
+    reply(status, "application/json", error.to_string())
+}
+
+fn streamed(events: Events, tee: Arc<Tee>) -> Reply {
+    let frames = events.map(move |event| match event {
+        Ok(event) => {
+            tee.passed_on(&event.said);
+            let RawEvent { name, data } = event.raw;
+            Ok(Frame::data(Bytes::from(format!("event: {name}\ndata: {data}\n\n"))))
+        }
+        Err(failure) => {
+            tee.fail(failure);
+            Err(io::Error::other("the answer has broken off"))
+        }
+    });
+    let response = Response::builder().status(StatusCode::OK).header("content-type", "text/event-stream");
+    response.body(StreamBody::new(frames).boxed_unsync()).expect("a status and a header")
+}
+
+/// An answer, as a worker passes it on.
+struct Running {
+    worker: Ready,
+    reader: Reader,
+    tee: Arc<Tee>,
+    is_over: bool,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+impl Running {
+    fn events(self) -> Events {
+        Box::pin(futures_util::stream::unfold(self, |mut running| async {
+            if running.is_over {
+                return None;
+            }
+            let event = running.next().await;
+            // What a worker does after the end, such as asking for more, is not waited for.
+            running.is_over = !matches!(&event, Ok(event) if event.said != Said::End);
+            Some((event, running))
+        }))
+    }
+
+    async fn next(&mut self) -> Result<Event, Failure> {
+        loop {
+            let line = tokio::select! {
+                biased;
+                failure = self.tee.failed() => return Err(failure),
+                line = timeout(PASS_ON_MAX, self.worker.line(PASS_ON_MAX * 2)) => line,
+            };
+            match line {
+                // Where the upstream says nothing, a worker has nothing to pass on.
+                Err(_) if self.tee.is_passed_on() => {}
+                Err(_) => return Err(self.broken("has a worker that does not pass on what it was told")),
+                Ok(Ok(Line::Event(raw))) => {
+                    self.tee.came();
+                    return self.read(raw.get());
+                }
+                Ok(Ok(Line::Result(_))) => return Err(self.broken("has a worker that ended in the middle of an answer")),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(failed(self.tee.spend(), &error)),
+            }
+        }
+    }
+
+    fn read(&mut self, data: &str) -> Result<Event, Failure> {
+        let kind = serde_json::from_str::<Kind>(data).map_err(|_| self.broken("has a worker that says what is no event"))?;
+        let raw = RawEvent { name: Cow::Owned(kind.kind), data: data.to_owned() };
+        self.reader.read(raw).map_err(|broken| match broken {
+            Broken::Garbage => self.broken("has a worker that says what is no event of an answer"),
+            Broken::Error { .. } => self.broken("broke off in the middle of an answer"),
+        })
+    }
+
+    fn broken(&self, message: &'static str) -> Failure {
+        broken(self.tee.spend(), message)
+    }
+}

@@ -1,0 +1,232 @@
+//! The pool: workers that are ready before anybody asks for one. Each serves one call and is killed; another takes its place.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::Notify, sync::Semaphore, task::JoinSet, time::Instant};
+
+use super::{
+    isolate::{Isolation, SLOTS_MAX},
+    slot::{Slot, Slots},
+    worker::{Worker, WorkerError},
+};
+use crate::backend::{Failure, Reason, Spend};
+
+/// How long a worker may take to become ready: many times what it takes on a busy machine.
+const READY_MAX: Duration = Duration::from_secs(20);
+
+/// How long a call waits for a worker.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The pause after a worker that could not be started, which doubles with each one more.
+const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Workers, as many as are wanted.
+pub(super) struct Pool(Arc<Shared>);
+
+/// What is needed to start one.
+pub(super) struct Kit {
+    pub(super) program: PathBuf,
+    pub(super) slots: Slots,
+    pub(super) isolation: Isolation,
+    /// How many are kept ready.
+    pub(super) ready_max: usize,
+}
+
+struct Shared {
+    kit: Kit,
+    /// Each of them takes a core for a quarter of a second.
+    starting: Semaphore,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Ready>,
+    /// How many are being started.
+    starting: usize,
+    /// The numbers of slots in use, and the last that was given out.
+    numbers: BTreeSet<u32>,
+    last: u32,
+    /// In a row, and what was wrong with the last.
+    failures: u32,
+    wrong: Option<String>,
+    tasks: JoinSet<()>,
+}
+
+impl Pool {
+    /// One that begins to fill itself.
+    pub(super) fn new(kit: Kit) -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let shared = Shared {
+            kit,
+            starting: Semaphore::new(cores),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        };
+        let pool = Self(Arc::new(shared));
+        pool.0.fill();
+        pool
+    }
+
+    /// A worker that is ready, and nobody else's.
+    pub(super) async fn take(&self) -> Result<Ready, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let changed = self.0.changed.notified();
+            let taken = self.0.locked().ready.pop_front();
+            self.0.fill();
+            if let Some(mut worker) = taken {
+                if worker.is_alive() {
+                    return Ok(worker);
+                }
+                continue;
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Err(self.0.none_in_time());
+            }
+        }
+    }
+
+    /// How many are ready, and what is wrong where none is.
+    pub(super) fn health(&self) -> (usize, Option<String>) {
+        let state = self.0.locked();
+        (state.ready.len(), state.wrong.clone().filter(|_| state.ready.is_empty()))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut state = self.0.locked();
+        state.tasks.abort_all();
+        let ready = std::mem::take(&mut state.ready);
+        drop(state);
+        drop(ready);
+    }
+}
+
+impl Shared {
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts as many as are wanting.
+    fn fill(self: &Arc<Self>) {
+        let mut state = self.locked();
+        while state.tasks.try_join_next().is_some() {}
+        while state.ready.len() + state.starting < self.kit.ready_max {
+            state.starting += 1;
+            state.tasks.spawn(Arc::clone(self).start_one());
+        }
+    }
+
+    async fn start_one(self: Arc<Self>) {
+        let started = self.started().await;
+        let pause = {
+            let mut state = self.locked();
+            state.starting -= 1;
+            match started {
+                Ok(worker) => {
+                    (state.failures, state.wrong) = (0, None);
+                    state.ready.push_back(worker);
+                    None
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a worker of Claude Code could not be started; trying again");
+                    state.failures += 1;
+                    state.wrong = Some(error.to_string());
+                    Some((PAUSE * 2_u32.pow(state.failures.min(8))).min(PAUSE_MAX))
+                }
+            }
+        };
+        // Whoever waits hears of either.
+        self.changed.notify_waiters();
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+            self.fill();
+        }
+    }
+
+    async fn started(self: &Arc<Self>) -> Result<Ready, WorkerError> {
+        let _turn = self.starting.acquire().await.expect("it is never closed");
+        let number = self.number();
+        let Kit { program, slots, isolation, .. } = &self.kit;
+        let slot = Slot::open(slots, number.0, isolation).map_err(WorkerError::Start)?;
+        let mut worker = Worker::start(program, slot, isolation).await?;
+        worker.ready(READY_MAX).await?;
+        Ok(Ready { worker: Some(worker), number: Some(number) })
+    }
+
+    /// One that is not in use, and was not for the longest time. The last slot is the self-test's.
+    fn number(self: &Arc<Self>) -> Number {
+        let mut state = self.locked();
+        let slots = SLOTS_MAX - 1;
+        let free = (1..=slots).map(|after| (state.last + after) % slots).find(|number| !state.numbers.contains(number));
+        let number = free.expect("there are more slots than workers");
+        state.last = number;
+        state.numbers.insert(number);
+        Number(number, Arc::clone(self))
+    }
+
+    fn none_in_time(&self) -> Failure {
+        let wrong = self.locked().wrong.clone();
+        let reason = match wrong {
+            Some(wrong) => {
+                Reason::Broken { message: format!("has no worker: {wrong}").into(), retryable: true }
+            }
+            None => Reason::Overloaded { retry_after: Duration::from_secs(1) },
+        };
+        Failure { spend: Spend::Unspent, reason }
+    }
+}
+
+/// The number of a slot, which is free again when this is dropped.
+struct Number(u32, Arc<Shared>);
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        self.1.locked().numbers.remove(&self.0);
+    }
+}
+
+/// A worker that can be claimed. Dropped, it is killed, and its slot is given to another only when it is gone.
+pub(super) struct Ready {
+    worker: Option<Worker>,
+    number: Option<Number>,
+}
+
+impl Deref for Ready {
+    type Target = Worker;
+
+    fn deref(&self) -> &Worker {
+        self.worker.as_ref().expect("it is taken only by drop")
+    }
+}
+
+impl DerefMut for Ready {
+    fn deref_mut(&mut self) -> &mut Worker {
+        self.worker.as_mut().expect("it is taken only by drop")
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        let (Some(worker), Some(number)) = (self.worker.take(), self.number.take()) else { return };
+        // Without a runtime the process ends, and its workers with it.
+        let Ok(_runtime) = Handle::try_current() else { return };
+        let shared = Arc::clone(&number.1);
+        shared.locked().tasks.spawn(async move {
+            if !matches!(worker.kill().await, Ok(true)) {
+                tracing::error!("something that a worker of Claude Code has started is still there");
+            }
+            drop(number);
+        });
+    }
+}
