@@ -169,6 +169,7 @@ def simulating() -> Iterator[Simulator]:
 def serving(simulator: Simulator, *arguments: str) -> Iterator[Service]:
     """A service of its own data folder, until the end of the block. Then every call of it is settled, and its books agree."""
     with tempfile.TemporaryDirectory() as home, open(home + "/log", "w+b") as log:
+        os.chmod(home, 0o755)  # so that workers can have users of their own
         upstream = {"ANTHROPIC_API_KEY": UPSTREAM_KEY, "ANTHROPIC_BASE_URL": simulator.url}
         command = [binary("claude-code-api"), "serve", "--listen", "127.0.0.1:0", "--data-dir", home + "/data"]
         command += ["--log", "info,claude_code_api_service::http=debug"]

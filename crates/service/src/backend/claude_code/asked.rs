@@ -28,7 +28,9 @@ pub(super) fn claim(model_id: &str, prompt: &Prompt) -> Result<Claim, Reason> {
     }
     let mut messages = messages(&asked.fields)?;
     let last = messages.pop().filter(|last| last.role == "user");
-    let Some(last) = last else { return Err(refused("messages", "Claude Code takes a conversation that ends with the user")) };
+    let Some(last) = last else {
+        return Err(refused("messages", "Claude Code takes a conversation that ends with the user"));
+    };
     Ok(Claim {
         model: model_id.to_owned(),
         system: system(&asked.fields)?,
@@ -67,8 +69,12 @@ enum Content {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Block {
-    Text { text: String },
-    Image { source: Source },
+    Text {
+        text: String,
+    },
+    Image {
+        source: Source,
+    },
     #[serde(other)]
     Other,
 }
@@ -76,7 +82,10 @@ enum Block {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Source {
-    Base64 { media_type: String, data: String },
+    Base64 {
+        media_type: String,
+        data: String,
+    },
     #[serde(other)]
     Other,
 }

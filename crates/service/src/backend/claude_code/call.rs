@@ -33,8 +33,9 @@ use crate::backend::{
 /// How long a worker may take for what costs nothing: to take in a turn of a conversation, and to make a request.
 const CLAIM_MAX: Duration = Duration::from_secs(10);
 
-/// How long a worker may take to pass on what it has been told.
+/// How long a worker may take to pass on what it has been told; and where the upstream has failed after that.
 const PASS_ON_MAX: Duration = Duration::from_secs(10);
+const PASS_ON_FAILED_MAX: Duration = Duration::from_millis(500);
 
 /// Claims the worker, and gives the answer once the upstream has begun it.
 pub(super) async fn answer(
@@ -55,7 +56,8 @@ pub(super) async fn answer(
     has_asked(&mut worker, asked).await?;
     // A gateway that has gone without a word has gone with its worker.
     let headers = told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))??;
-    let running = Running { worker, reader: Reader::default(), tee, is_over: false };
+    let running =
+        Running { worker, reader: Reader::default(), tee, has_failed: false, gives_up: false, is_over: false };
     Ok(Answering { headers, events: running.events() })
 }
 
@@ -152,16 +154,20 @@ fn refused(status: StatusCode) -> Reply {
     reply(status, "application/json", error.to_string())
 }
 
+/// Where the upstream fails, the worker hears no more: what it was told is on its way out, and then it is killed.
 fn streamed(events: Events, tee: Arc<Tee>) -> Reply {
-    let frames = events.map(move |event| match event {
-        Ok(event) => {
-            tee.passed_on(&event.said);
-            let RawEvent { name, data } = event.raw;
-            Ok(Frame::data(Bytes::from(format!("event: {name}\ndata: {data}\n\n"))))
-        }
-        Err(failure) => {
-            tee.fail(failure);
-            Err(io::Error::other("the answer has broken off"))
+    let frames = futures_util::stream::unfold((events, tee), |(mut events, tee)| async {
+        match events.next().await? {
+            Ok(event) => {
+                tee.passed_on(&event.said);
+                let RawEvent { name, data } = event.raw;
+                let frame = Frame::data(Bytes::from(format!("event: {name}\ndata: {data}\n\n")));
+                Some((Ok::<_, io::Error>(frame), (events, tee)))
+            }
+            Err(failure) => {
+                tee.fail(failure);
+                std::future::pending().await
+            }
         }
     });
     let response = Response::builder().status(StatusCode::OK).header("content-type", "text/event-stream");
@@ -173,6 +179,9 @@ struct Running {
     worker: Ready,
     reader: Reader,
     tee: Arc<Tee>,
+    /// Whether the upstream has, and the worker passes nothing on any more.
+    has_failed: bool,
+    gives_up: bool,
     is_over: bool,
 }
 
@@ -195,30 +204,46 @@ impl Running {
         }))
     }
 
+    /// What the upstream has said before it failed comes before the failure.
     async fn next(&mut self) -> Result<Event, Failure> {
         loop {
+            if let Some(failure) = self.failure_after_all() {
+                return Err(failure);
+            }
+            let time_max = if self.has_failed { PASS_ON_FAILED_MAX } else { PASS_ON_MAX };
             let line = tokio::select! {
-                biased;
-                failure = self.tee.failed() => return Err(failure),
-                line = timeout(PASS_ON_MAX, self.worker.line(PASS_ON_MAX * 2)) => line,
+                line = timeout(time_max, self.worker.line(PASS_ON_MAX * 2)) => line,
+                () = self.tee.failed(), if !self.has_failed => {
+                    self.has_failed = true;
+                    continue;
+                }
             };
             match line {
+                Ok(Ok(Line::Event(raw))) => {
+                    let event = self.read(raw.get());
+                    event.iter().for_each(|event| self.tee.came(&event.said));
+                    return event;
+                }
+                Ok(Ok(Line::Control(_) | Line::Init(_) | Line::Other)) => {}
+                _ if self.has_failed => self.gives_up = true,
                 // Where the upstream says nothing, a worker has nothing to pass on.
                 Err(_) if self.tee.is_passed_on() => {}
                 Err(_) => return Err(self.broken("has a worker that does not pass on what it was told")),
-                Ok(Ok(Line::Event(raw))) => {
-                    self.tee.came();
-                    return self.read(raw.get());
+                Ok(Ok(Line::Result(_))) => {
+                    return Err(self.broken("has a worker that ended in the middle of an answer"));
                 }
-                Ok(Ok(Line::Result(_))) => return Err(self.broken("has a worker that ended in the middle of an answer")),
-                Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(failed(self.tee.spend(), &error)),
             }
         }
     }
 
+    fn failure_after_all(&self) -> Option<Failure> {
+        if self.tee.is_passed_on() || self.gives_up { self.tee.take_failure() } else { None }
+    }
+
     fn read(&mut self, data: &str) -> Result<Event, Failure> {
-        let kind = serde_json::from_str::<Kind>(data).map_err(|_| self.broken("has a worker that says what is no event"))?;
+        let kind =
+            serde_json::from_str::<Kind>(data).map_err(|_| self.broken("has a worker that says what is no event"))?;
         let raw = RawEvent { name: Cow::Owned(kind.kind), data: data.to_owned() };
         self.reader.read(raw).map_err(|broken| match broken {
             Broken::Garbage => self.broken("has a worker that says what is no event of an answer"),

@@ -106,14 +106,19 @@ mod tests {
         let steps: Vec<Vec<(String, Value)>> = (claim.steps().iter())
             .map(|step| {
                 let lines = step.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-                lines.map(|line| (line["type"].as_str().expect("a type").to_owned(), line["shouldQuery"].clone())).collect()
+                lines
+                    .map(|line| (line["type"].as_str().expect("a type").to_owned(), line["shouldQuery"].clone()))
+                    .collect()
             })
             .collect();
         let is = |kind: &str, asks: Value| (kind.to_owned(), asks);
-        assert_eq!(steps, [
-            vec![is("control_request", Value::Null), is("user", json!(false))],
-            vec![is("assistant", Value::Null), is("user", json!(false))],
-            vec![is("assistant", Value::Null), is("user", Value::Null)],
-        ]);
+        assert_eq!(
+            steps,
+            [
+                vec![is("control_request", Value::Null), is("user", json!(false))],
+                vec![is("assistant", Value::Null), is("user", json!(false))],
+                vec![is("assistant", Value::Null), is("user", Value::Null)],
+            ]
+        );
     }
 }

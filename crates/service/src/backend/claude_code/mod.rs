@@ -50,8 +50,9 @@ impl ClaudeCode {
     ) -> Result<Self, String> {
         let found = find::find(settings.path.as_deref(), data_dir, &config::search_path());
         let program = found.map_err(|error| error.to_string())?.path;
-        let slots = Slots::open(data_dir)
-            .map_err(|error| format!("cannot use {}: {error}; choose another folder with --data-dir", data_dir.display()))?;
+        let slots = Slots::open(data_dir).map_err(|error| {
+            format!("cannot use {}: {error}; choose another folder with --data-dir", data_dir.display())
+        })?;
         let isolation = Isolation::of_system(&program, slots.folder());
         for point in self_test::run_all(&program, &slots, &isolation).await {
             if let Outcome::Failed(why) = point.outcome {

@@ -65,12 +65,7 @@ impl Pool {
     /// One that begins to fill itself.
     pub(super) fn new(kit: Kit) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let shared = Shared {
-            kit,
-            starting: Semaphore::new(cores),
-            state: Mutex::default(),
-            changed: Notify::new(),
-        };
+        let shared = Shared { kit, starting: Semaphore::new(cores), state: Mutex::default(), changed: Notify::new() };
         let pool = Self(Arc::new(shared));
         pool.0.fill();
         pool
@@ -178,9 +173,7 @@ impl Shared {
     fn none_in_time(&self) -> Failure {
         let wrong = self.locked().wrong.clone();
         let reason = match wrong {
-            Some(wrong) => {
-                Reason::Broken { message: format!("has no worker: {wrong}").into(), retryable: true }
-            }
+            Some(wrong) => Reason::Broken { message: format!("has no worker: {wrong}").into(), retryable: true },
             None => Reason::Overloaded { retry_after: Duration::from_secs(1) },
         };
         Failure { spend: Spend::Unspent, reason }

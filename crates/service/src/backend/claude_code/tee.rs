@@ -19,7 +19,7 @@ pub(super) struct Tee {
 #[derive(Default)]
 struct State {
     usage: Option<Usage>,
-    /// Events that the worker was told and has not passed on.
+    /// Of the events that say something, those that the worker was told and has not passed on.
     on_the_way: u64,
     failure: Option<Failure>,
 }
@@ -28,17 +28,17 @@ impl Tee {
     /// The worker is told this.
     pub(super) fn passed_on(&self, said: &Said) {
         let mut state = self.locked();
-        state.on_the_way += 1;
+        state.on_the_way += u64::from(*said != Said::Aside);
         match said {
             Said::Start { usage, .. } | Said::Stop { usage, .. } => state.usage = Some(*usage),
             _ => {}
         }
     }
 
-    /// The worker has passed something on.
-    pub(super) fn came(&self) {
+    /// The worker has passed this on.
+    pub(super) fn came(&self, said: &Said) {
         let mut state = self.locked();
-        state.on_the_way = state.on_the_way.saturating_sub(1);
+        state.on_the_way = state.on_the_way.saturating_sub(u64::from(*said != Said::Aside));
     }
 
     /// Whether it has passed on all that it was told.
@@ -52,14 +52,14 @@ impl Tee {
         self.has_failed.notify_one();
     }
 
-    /// How, once it has.
-    pub(super) async fn failed(&self) -> Failure {
-        loop {
-            if let Some(failure) = self.locked().failure.take() {
-                return failure;
-            }
-            self.has_failed.notified().await;
-        }
+    /// Ends once it has.
+    pub(super) async fn failed(&self) {
+        self.has_failed.notified().await;
+    }
+
+    /// How it has.
+    pub(super) fn take_failure(&self) -> Option<Failure> {
+        self.locked().failure.take()
     }
 
     /// What has been spent.
