@@ -29,7 +29,7 @@ pub(super) fn of_check(check: Check) -> &'static str {
         Check::Environment => "its environment is ours alone",
         Check::Isolated => "it is isolated as said above",
         Check::Text => "a request has our text, no tools",
-        Check::Init => "a turn has no tools, no commands",
+        Check::Init => "it has no tools, no commands",
         Check::Gone => "killed, nothing of it is left",
         Check::Command => "/help arrives as text",
         Check::File => "@file arrives as text",

@@ -82,14 +82,17 @@ async fn a_worker_dies_with_the_process_that_started_it() {
     let mut child = command();
     child.args(["claude", "doctor", "--data-dir"]).arg(&data_dir).arg("--claude-code-path").arg(program);
     let mut child = child.stdout(Stdio::null()).spawn().expect("the program runs");
-    let slots = data_dir.join("claude/slots").join(child.id().expect("it runs").to_string());
-    let id = || fs::read_to_string(slots.join("477/tmp/id")).ok().filter(|id| id.ends_with('\n'));
+    let slots = || {
+        let folders = fs::read_dir(data_dir.join("claude/slots")).into_iter().flatten().filter_map(Result::ok);
+        folders.map(|folder| folder.path()).find(|path| path.is_dir())
+    };
+    let id = || fs::read_to_string(slots()?.join("477/tmp/id")).ok().filter(|id| id.ends_with('\n'));
     until("a worker runs", || id().is_some()).await;
     let process = format!("/proc/{}/exe", id().expect("it has said").trim());
     assert!(fs::read_link(&process).is_ok(), "it does not run");
     child.kill().await.expect("it can be killed");
     until("the worker is gone", || fs::read_link(&process).is_err()).await;
-    assert!(slots.exists(), "nobody has removed them yet");
+    assert!(slots().is_some(), "nobody has removed them yet");
     run_in(&data_dir, &["--claude-code-path", "/bin/false"]).await;
     assert_eq!(files(&data_dir), ["lock"], "the next one has left them");
 }

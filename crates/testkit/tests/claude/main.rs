@@ -29,9 +29,10 @@ fn files(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.expect("an entry").path();
-        match path.is_dir() {
-            true => found.extend(files(&path)),
-            false => found.push(path.file_name().expect("a name").to_string_lossy().into_owned()),
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path.file_name().expect("a name").to_string_lossy().into_owned());
         }
     }
     found.sort();

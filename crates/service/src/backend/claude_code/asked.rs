@@ -4,10 +4,10 @@ use claude_code_api_wire::Fields;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::claim::{Claim, Message};
+use super::brief::{Brief, Message};
 use crate::backend::{Prompt, Reason};
 
-/// Fields that a claim has words of its own for, or that are not the worker's business.
+/// Fields that a brief has words of its own for, or that are not the worker's business.
 const KNOWN: [&str; 5] = ["model", "max_tokens", "stream", "messages", "system"];
 
 /// Fields that a worker passes on as they are.
@@ -17,7 +17,7 @@ const PASSED_ON: [&str; 5] = ["temperature", "top_p", "top_k", "stop_sequences",
 ///
 /// # Errors
 /// It cannot be told that.
-pub(super) fn claim(model_id: &str, prompt: &Prompt) -> Result<Claim, Reason> {
+pub(super) fn brief(model_id: &str, prompt: &Prompt) -> Result<Brief, Reason> {
     let asked = &prompt.request;
     if asked.seed.is_some() {
         return Err(refused("seed", "Claude takes none"));
@@ -31,7 +31,7 @@ pub(super) fn claim(model_id: &str, prompt: &Prompt) -> Result<Claim, Reason> {
     let Some(last) = last else {
         return Err(refused("messages", "Claude Code takes a conversation that ends with the user"));
     };
-    Ok(Claim {
+    Ok(Brief {
         model: model_id.to_owned(),
         system: system(&asked.fields)?,
         max_tokens: prompt.max_tokens,

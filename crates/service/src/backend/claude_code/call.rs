@@ -1,4 +1,4 @@
-//! One call on one worker: it is claimed, its request is answered by the upstream with what we ask ourselves, and what it says of
+//! One call on one worker: it is briefed, its request is answered by the upstream with what we ask ourselves, and what it says of
 //! the answer is the answer. Dropped, the worker is killed, and the upstream hears no more.
 
 use std::{borrow::Cow, io, sync::Arc, time::Duration};
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    claim::Claim,
+    brief::Brief,
     gateway::{Answerer, Reply, reply},
     grammar,
     line::{Init, Line},
@@ -31,28 +31,28 @@ use crate::backend::{
 };
 
 /// How long a worker may take for what costs nothing: to take in a turn of a conversation, and to make a request.
-const CLAIM_MAX: Duration = Duration::from_secs(10);
+const TELL_MAX: Duration = Duration::from_secs(10);
 
 /// How long a worker may take to pass on what it has been told; and where the upstream has failed after that.
 const PASS_ON_MAX: Duration = Duration::from_secs(10);
 const PASS_ON_FAILED_MAX: Duration = Duration::from_millis(500);
 
-/// Claims the worker, and gives the answer once the upstream has begun it.
+/// Briefs the worker, and gives the answer once the upstream has begun it.
 pub(super) async fn answer(
     upstream: Arc<dyn Backend>,
     mut worker: Ready,
-    claim: Claim,
+    brief: Brief,
     prompt: Prompt,
 ) -> Result<Answering, Failure> {
-    let steps = claim.steps();
+    let steps = brief.steps();
     let (last, history) = steps.split_last().expect("something is asked");
     for step in history {
         taken_in(&mut worker, step).await.map_err(unspent)?;
     }
     let (tee, (tell_asked, asked), (tell, told)) = (Arc::<Tee>::default(), oneshot::channel(), oneshot::channel());
-    let passing = Passing { upstream, claim, prompt, tee: Arc::clone(&tee), asked: tell_asked, tell };
-    worker.gateway().claim(passing.answerer());
-    worker.tell(last, CLAIM_MAX).await.map_err(unspent)?;
+    let passing = Passing { upstream, brief, prompt, tee: Arc::clone(&tee), asked: tell_asked, tell };
+    worker.gateway().allow(passing.answerer());
+    worker.tell(last, TELL_MAX).await.map_err(unspent)?;
     has_asked(&mut worker, asked).await?;
     // A gateway that has gone without a word has gone with its worker.
     let headers = told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))??;
@@ -77,19 +77,19 @@ fn failed(spend: Spend, error: &WorkerError) -> Failure {
 
 /// A turn of the history.
 async fn taken_in(worker: &mut Ready, step: &str) -> Result<(), WorkerError> {
-    worker.tell(step, CLAIM_MAX).await?;
-    while !matches!(worker.line(CLAIM_MAX).await?, Line::Result(_)) {}
+    worker.tell(step, TELL_MAX).await?;
+    while !matches!(worker.line(TELL_MAX).await?, Line::Result(_)) {}
     Ok(())
 }
 
 /// Reads until the worker has made its request.
 async fn has_asked(worker: &mut Ready, mut asked: oneshot::Receiver<()>) -> Result<(), Failure> {
-    let deadline = Instant::now() + CLAIM_MAX;
+    let deadline = Instant::now() + TELL_MAX;
     loop {
         tokio::select! {
             biased;
             _ = &mut asked => return Ok(()),
-            line = worker.line(CLAIM_MAX) => match line.map_err(unspent)? {
+            line = worker.line(TELL_MAX) => match line.map_err(unspent)? {
                 Line::Init(init) => has_nothing(&init)?,
                 Line::Result(_) => return Err(broken(Spend::Unspent, "has a worker that ended a call without asking for it")),
                 _ => {}
@@ -114,7 +114,7 @@ fn has_nothing(init: &Init) -> Result<(), Failure> {
 /// The way of a worker's request: what it asks must be the call, and what goes upstream is the call as we ask it.
 struct Passing {
     upstream: Arc<dyn Backend>,
-    claim: Claim,
+    brief: Brief,
     prompt: Prompt,
     tee: Arc<Tee>,
     asked: oneshot::Sender<()>,
@@ -127,15 +127,15 @@ impl Passing {
     }
 
     async fn pass_on(self, request: Request<Bytes>) -> Reply {
-        let Self { upstream, claim, prompt, tee, asked, tell } = self;
+        let Self { upstream, brief, prompt, tee, asked, tell } = self;
         // Whoever waited for these may have gone; then the worker goes, too.
         let _ = asked.send(());
-        if let Err(mismatch) = grammar::check(request.body(), &claim) {
+        if let Err(mismatch) = grammar::check(request.body(), &brief) {
             tracing::error!(%mismatch, "a worker has asked for something else than its call; it is killed, and nothing is sent");
             let _ = tell.send(Err(broken(Spend::Unspent, "has a worker that asked for something else than its call")));
             return refused(StatusCode::FORBIDDEN);
         }
-        match upstream.call(&claim.model, prompt).await {
+        match upstream.call(&brief.model, prompt).await {
             Ok(Answering { headers, events }) => {
                 let _ = tell.send(Ok(headers));
                 streamed(events, tee)

@@ -1,5 +1,5 @@
-//! The gateway: the only way out of a worker. An HTTP server on the slot's socket, in this process, which answers for each
-//! claim one request of the Messages API, and refuses every other: what the CLI would ask on its own account is not paid for.
+//! The gateway: the only way out of a worker. An HTTP server on the slot's socket, in this process, which answers one request of
+//! the Messages API for each brief, and refuses every other: what the CLI would ask on its own account is not paid for.
 
 use std::{
     convert::Infallible,
@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use http::{HeaderValue, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,7 +29,7 @@ const CONNECTIONS_MAX: usize = 8;
 /// An answer, which may still be coming.
 pub type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
-/// Answers the request of a claim.
+/// Answers the request that a brief leads to.
 pub type Answerer = Box<dyn FnOnce(Request<Bytes>) -> BoxFuture<'static, Reply> + Send>;
 
 /// The server of one slot. Dropped, it closes, with every connection.
@@ -56,12 +57,12 @@ impl Gateway {
         Ok(Self { state, _serving: serving })
     }
 
-    /// The next request is answered so. What was claimed before is not answered any more.
-    pub fn claim(&self, answerer: Answerer) {
+    /// The next request, and only that, is answered so.
+    pub fn allow(&self, answerer: Answerer) {
         lock(&self.state).answerer = Some(answerer);
     }
 
-    /// Requests that nobody had claimed.
+    /// Requests that were not allowed.
     pub fn refused(&self) -> usize {
         lock(&self.state).refused
     }
@@ -102,7 +103,7 @@ async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Reply {
     let answerer = if is_call { lock(state).answerer.take() } else { None };
     let Some(answerer) = answerer else {
         lock(state).refused += 1;
-        return refusal(StatusCode::FORBIDDEN, "nothing was claimed that this would answer");
+        return refusal(StatusCode::FORBIDDEN, "no brief leads to this request");
     };
     let (head, body) = request.into_parts();
     match Limited::new(body, REQUEST_BYTES_MAX).collect().await {
@@ -113,14 +114,18 @@ async fn answer(request: Request<Incoming>, state: &Mutex<State>) -> Reply {
 
 fn refusal(status: StatusCode, message: &str) -> Reply {
     let body = json!({"type": "error", "error": {"type": "permission_error", "message": message}});
-    reply(status, "application/json", body.to_string())
+    let mut refusal = reply(status, "application/json", body.to_string());
+    refusal.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+    refusal
 }
 
-/// An answer that is there as a whole. A worker is not to ask again, whatever it is.
+/// An answer that is there as a whole.
 pub fn reply(status: StatusCode, content_type: &'static str, body: String) -> Reply {
     let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
-    let response = Response::builder().status(status).header("content-type", content_type);
-    response.header("x-should-retry", "false").body(body).expect("a status and two headers")
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 #[cfg(test)]
@@ -146,13 +151,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_claim_is_answered_once_and_nothing_else_is() {
+    async fn what_is_allowed_is_answered_once_and_nothing_else_is() {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("gateway.sock");
         let gateway = Gateway::open(&socket).expect("it opens");
         let call = || ask(&socket, Method::POST, "/v1/messages?beta=true");
-        assert_eq!(call().await.0, StatusCode::FORBIDDEN, "before any claim");
-        gateway.claim(says("first"));
+        assert_eq!(call().await.0, StatusCode::FORBIDDEN, "before anything is allowed");
+        gateway.allow(says("first"));
         for (method, path) in
             [(Method::HEAD, "/"), (Method::GET, "/v1/messages"), (Method::POST, "/v1/messages/count_tokens")]
         {
@@ -160,9 +165,9 @@ mod tests {
         }
         assert_eq!(call().await, (StatusCode::OK, "first".to_owned()));
         let (status, said) = call().await;
-        assert!(status == StatusCode::FORBIDDEN && said.contains("nothing was claimed"), "{said}");
+        assert!(status == StatusCode::FORBIDDEN && said.contains("no brief"), "{said}");
         assert_eq!(gateway.refused(), 5);
-        gateway.claim(says("second"));
+        gateway.allow(says("second"));
         assert_eq!(call().await, (StatusCode::OK, "second".to_owned()));
         drop(gateway);
         let begun = std::time::Instant::now();

@@ -1,10 +1,10 @@
-//! What a worker may ask for: the call that it was claimed for, in the wrapping that this version of the CLI puts round every one.
+//! What a worker may ask for: the call that it was briefed for, in the wrapping that this version of the CLI puts round every one.
 //! Anything else is a mismatch. What it says of one is where it is, and never what stands there.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::claim::Claim;
+use super::brief::Brief;
 
 /// What the CLI says to the model before anything else, whatever it is told.
 pub(super) const PREAMBLE: &str = "You are a Claude agent, built on Anthropic's Claude Agent SDK.";
@@ -42,13 +42,13 @@ struct Message {
 ///
 /// # Errors
 /// It is not.
-pub(super) fn check(body: &[u8], claim: &Claim) -> Result<(), Mismatch> {
+pub(super) fn check(body: &[u8], brief: &Brief) -> Result<(), Mismatch> {
     let body: Body = serde_json::from_slice(body).map_err(|_| differs("the body"))?;
-    holds("model", body.model == claim.model)?;
-    holds("max_tokens", body.max_tokens == claim.max_tokens)?;
-    system(&body.system, &claim.system)?;
-    messages(&body.messages, claim)?;
-    rest(&body.rest, &claim.fields)
+    holds("model", body.model == brief.model)?;
+    holds("max_tokens", body.max_tokens == brief.max_tokens)?;
+    system(&body.system, &brief.system)?;
+    messages(&body.messages, brief)?;
+    rest(&body.rest, &brief.fields)
 }
 
 fn differs(at: impl Into<String>) -> Mismatch {
@@ -69,9 +69,9 @@ fn text(text: &str) -> Value {
     json!({"type": "text", "text": text})
 }
 
-fn messages(found: &[Message], claim: &Claim) -> Result<(), Mismatch> {
-    let said = claim.history.iter().map(|message| (message.role.as_str(), &message.content));
-    let said: Vec<_> = said.chain([("user", &claim.content)]).collect();
+fn messages(found: &[Message], brief: &Brief) -> Result<(), Mismatch> {
+    let said = brief.history.iter().map(|message| (message.role.as_str(), &message.content));
+    let said: Vec<_> = said.chain([("user", &brief.content)]).collect();
     holds("messages", found.len() == said.len())?;
     for (at, (found, (role, content))) in found.iter().zip(said).enumerate() {
         holds(&format!("messages[{at}].role"), found.role == role)?;

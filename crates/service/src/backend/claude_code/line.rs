@@ -8,11 +8,11 @@ use serde_json::{Value, value::RawValue};
 pub enum Line {
     /// The answer to a control request.
     Control(Control),
-    /// A turn begins, and this is what it has.
+    /// An answer begins, and this is what there is for it to work with.
     Init(Init),
     /// An event of the Messages API, as it came.
     Event(Box<RawValue>),
-    /// The turn has ended.
+    /// The answer has ended.
     Result(Ended),
     /// Something else.
     Other,
@@ -29,7 +29,7 @@ pub struct Control {
     pub error: Option<String>,
 }
 
-/// What a turn has to work with.
+/// What an answer has to work with.
 #[derive(Debug, Deserialize)]
 pub struct Init {
     /// The version of the CLI.
@@ -42,7 +42,7 @@ pub struct Init {
     pub slash_commands: Vec<Value>,
 }
 
-/// How a turn has ended. Its `subtype` says `success` of failures, too.
+/// How an answer has ended. Its `subtype` says `success` of failures, too.
 #[derive(Debug, Default, Deserialize)]
 pub struct Ended {
     /// Whether it failed.

@@ -14,8 +14,9 @@ use self_test::Outcome;
 use slot::Slots;
 
 mod asked;
+pub mod brief;
 mod call;
-pub mod claim;
+
 pub mod find;
 pub mod gateway;
 mod grammar;
@@ -25,10 +26,10 @@ pub mod line;
 mod observe;
 pub mod package;
 mod pool;
+mod round;
 pub mod self_test;
 pub mod slot;
 mod tee;
-mod turn;
 pub mod worker;
 
 /// The Claude Code CLI, in a pool of workers.
@@ -69,9 +70,9 @@ impl ClaudeCode {
     }
 
     async fn answer(&self, model_id: &str, prompt: Prompt) -> Result<Answering, Failure> {
-        let claim = asked::claim(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
+        let brief = asked::brief(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
         let worker = self.pool.take().await?;
-        call::answer(Arc::clone(&self.upstream), worker, claim, prompt).await
+        call::answer(Arc::clone(&self.upstream), worker, brief, prompt).await
     }
 }
 

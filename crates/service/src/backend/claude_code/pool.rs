@@ -189,7 +189,7 @@ impl Drop for Number {
     }
 }
 
-/// A worker that can be claimed. Dropped, it is killed, and its slot is given to another only when it is gone.
+/// A worker that can be briefed. Dropped, it is killed, and its slot is given to another only when it is gone.
 pub(super) struct Ready {
     worker: Option<Worker>,
     number: Option<Number>,

@@ -11,13 +11,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
-    claim::Claim,
+    brief::Brief,
     isolate::{Isolation, SLOTS_MAX},
     line::Init,
     observe,
     package::VERSION,
+    round::{self, Answer, Round},
     slot::{Slot, Slots},
-    turn::{self, Answer, Turn},
     worker::{Worker, WorkerError, run},
 };
 
@@ -29,6 +29,9 @@ const SLOT: u32 = SLOTS_MAX - 1;
 
 /// What the CLI says to the model before anything else, whatever it is told.
 const PREAMBLE: &str = "You are a Claude agent, built on Anthropic's Claude Agent SDK.";
+
+/// How much is shown of what was found.
+const SHOWN_BYTES_MAX: usize = 600;
 
 const SYSTEM: &str = "Answer in one word.";
 const MODEL: &str = "claude-haiku-5-5";
@@ -47,7 +50,7 @@ pub enum Check {
     Isolated,
     /// A request has no tools, and what it was asked and nothing else.
     Text,
-    /// Nothing is there for a turn to work with: no tools, no servers, no commands.
+    /// It has nothing to work with: no tools, no servers, no commands.
     Init,
     /// Nothing is left of a worker that was killed.
     Gone,
@@ -170,17 +173,17 @@ impl SelfTest<'_> {
         points.note(Check::Environment, async { observe::environment(&worker) }).await;
         points.note(Check::Isolated, async { observe::isolation(&worker, self.isolation) }).await;
         let answered = points.note(Check::Text, ask_plainly(&mut worker)).await;
-        points.note(Check::Init, async { has_nothing(answered.and_then(|turn| turn.init)) }).await;
+        points.note(Check::Init, async { has_nothing(answered.and_then(|round| round.init)) }).await;
         points.note(Check::Gone, gone(worker)).await;
     }
 
-    async fn turn(&self, claim: &Claim, answer: Answer) -> Result<Turn, Outcome> {
-        Ok(turn::take(&mut self.worker().await?, claim, answer, TIME_MAX).await?)
+    async fn round(&self, brief: &Brief, answer: Answer) -> Result<Round, Outcome> {
+        Ok(round::take(&mut self.worker().await?, brief, answer, TIME_MAX).await?)
     }
 
     async fn literal(&self, text: &str) -> Result<(), Outcome> {
-        let claim = claim(text);
-        is_exactly(&answered(self.turn(&claim, Answer::Ok).await?)?, &claim)
+        let brief = brief(text);
+        is_exactly(&answered(self.round(&brief, Answer::Ok).await?)?, &brief)
     }
 
     /// One that the worker could read.
@@ -189,54 +192,54 @@ impl SelfTest<'_> {
         let file = worker.slot().temporary().join("planted");
         let planted = fs::write(&file, "planted").and_then(|()| worker.slot().give(&file, 0o600));
         planted.map_err(|error| format!("no file can be planted: {error}"))?;
-        let claim = claim(&format!("@{}", file.display()));
-        is_exactly(&answered(turn::take(&mut worker, &claim, Answer::Ok, TIME_MAX).await?)?, &claim)
+        let brief = brief(&format!("@{}", file.display()));
+        is_exactly(&answered(round::take(&mut worker, &brief, Answer::Ok, TIME_MAX).await?)?, &brief)
     }
 
     async fn fields(&self) -> Result<(), Outcome> {
-        let mut claim = claim("Hello");
-        claim.max_tokens = 77;
-        claim.fields.insert("temperature".to_owned(), json!(0.5));
-        let body = answered(self.turn(&claim, Answer::Ok).await?)?;
+        let mut brief = brief("Hello");
+        brief.max_tokens = 77;
+        brief.fields.insert("temperature".to_owned(), json!(0.5));
+        let body = answered(self.round(&brief, Answer::Ok).await?)?;
         let found =
             json!({"max_tokens": body["max_tokens"], "temperature": body["temperature"], "model": body["model"]});
         equal(&found, &json!({"max_tokens": 77, "temperature": 0.5, "model": MODEL}))
     }
 
     async fn denied(&self) -> Result<(), Outcome> {
-        let turn = self.turn(&claim("Hello"), Answer::Unauthorized).await?;
-        let found = json!({"asked": u8::from(turn.request.is_some()), "asked_again": turn.refused,
-            "is_error": turn.ended.is_error, "status": turn.ended.api_error_status});
+        let round = self.round(&brief("Hello"), Answer::Unauthorized).await?;
+        let found = json!({"asked": u8::from(round.request.is_some()), "asked_again": round.refused,
+            "is_error": round.ended.is_error, "status": round.ended.api_error_status});
         equal(&found, &json!({"asked": 1, "asked_again": 0, "is_error": true, "status": 401}))
     }
 }
 
-fn claim(text: &str) -> Claim {
+fn brief(text: &str) -> Brief {
     let content = vec![json!({"type": "text", "text": text})];
-    Claim { model: MODEL.to_owned(), system: vec![SYSTEM.to_owned()], max_tokens: 100, content, ..Claim::default() }
+    Brief { model: MODEL.to_owned(), system: vec![SYSTEM.to_owned()], max_tokens: 100, content, ..Brief::default() }
 }
 
-async fn ask_plainly(worker: &mut Worker) -> Result<Turn, Outcome> {
-    let claim = claim("Say hello.");
-    let mut turn = turn::take(worker, &claim, Answer::Ok, TIME_MAX).await?;
-    let init = turn.init.take();
-    is_exactly(&answered(turn)?, &claim)?;
-    Ok(Turn { init, ..Turn::default() })
+async fn ask_plainly(worker: &mut Worker) -> Result<Round, Outcome> {
+    let brief = brief("Say hello.");
+    let mut round = round::take(worker, &brief, Answer::Ok, TIME_MAX).await?;
+    let init = round.init.take();
+    is_exactly(&answered(round)?, &brief)?;
+    Ok(Round { init, ..Round::default() })
 }
 
-/// The one request of a turn that was answered.
-fn answered(turn: Turn) -> Result<Value, Outcome> {
-    match turn {
-        Turn { request: None, .. } => Err("no request came of it".to_owned().into()),
-        Turn { refused: 1.., .. } => Err("it asked more than once".to_owned().into()),
-        Turn { ended, .. } if ended.is_error => Err("it takes an answer for a failure".to_owned().into()),
-        Turn { text, .. } if text != turn::TEXT => Err(format!("of the answer it passes on {text:?}").into()),
-        Turn { request: Some(body), .. } => Ok(body),
+/// The one request of a round that was answered.
+fn answered(round: Round) -> Result<Value, Outcome> {
+    match round {
+        Round { request: None, .. } => Err("no request came of it".to_owned().into()),
+        Round { refused: 1.., .. } => Err("it asked more than once".to_owned().into()),
+        Round { ended, .. } if ended.is_error => Err("it takes an answer for a failure".to_owned().into()),
+        Round { text, .. } if text != round::TEXT => Err(format!("of the answer it passes on {text:?}").into()),
+        Round { request: Some(body), .. } => Ok(body),
     }
 }
 
-/// Whether a request is the claim, and nothing else.
-fn is_exactly(body: &Value, claim: &Claim) -> Result<(), Outcome> {
+/// Whether a request is the brief, and nothing else.
+fn is_exactly(body: &Value, brief: &Brief) -> Result<(), Outcome> {
     let found = json!({
         "tools": body.get("tools").filter(|tools| **tools != json!([])),
         "system": without_cache(&body["system"]),
@@ -245,8 +248,8 @@ fn is_exactly(body: &Value, claim: &Claim) -> Result<(), Outcome> {
     let text = |text: &str| json!({"type": "text", "text": text});
     let expected = json!({
         "tools": null,
-        "system": [text(PREAMBLE), text(&claim.system.concat())],
-        "messages": [{"role": "user", "content": claim.content}],
+        "system": [text(PREAMBLE), text(&brief.system.concat())],
+        "messages": [{"role": "user", "content": brief.content}],
     });
     equal(&found, &expected)
 }
@@ -264,7 +267,12 @@ fn without_cache(value: &Value) -> Value {
 }
 
 fn equal(found: &Value, expected: &Value) -> Result<(), Outcome> {
-    if found == expected { Ok(()) } else { Err(format!("it is {found}, and not {expected}").into()) }
+    if found == expected {
+        return Ok(());
+    }
+    let mut found = found.to_string();
+    found.truncate(found.floor_char_boundary(SHOWN_BYTES_MAX));
+    Err(format!("it is {found}, and not {expected}").into())
 }
 
 fn has_nothing(init: Option<Init>) -> Result<(), Outcome> {
@@ -287,17 +295,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_with_anything_besides_the_claim_is_found() {
-        let claim = claim("/help");
+    fn a_request_with_anything_besides_the_brief_is_found() {
+        let brief = brief("/help");
         let text = |text: &str| json!({"type": "text", "text": text, "cache_control": {"type": "ephemeral"}});
         let body = |tools: Value, content: Vec<Value>| json!({"tools": tools, "system": [text(PREAMBLE), text(SYSTEM)], "messages": [{"role": "user", "content": content}]});
-        assert_eq!(is_exactly(&body(json!([]), vec![text("/help")]), &claim), Ok(()));
+        assert_eq!(is_exactly(&body(json!([]), vec![text("/help")]), &brief), Ok(()));
         for other in [
             body(json!([{"name": "Bash"}]), vec![text("/help")]),
             body(json!([]), vec![text("/help"), text("# Environment")]),
             body(json!([]), vec![text("Help is not available")]),
         ] {
-            assert!(matches!(is_exactly(&other, &claim), Err(Outcome::Failed(_))), "{other}");
+            assert!(matches!(is_exactly(&other, &brief), Err(Outcome::Failed(_))), "{other}");
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::isolate::Isolation;
+use crate::digest::hex;
 
 /// What every worker is started with: no tools, no settings, no memory, no commands, nothing of the machine.
 const ARGUMENTS: [&str; 20] = [
@@ -72,7 +73,7 @@ impl Slots {
     /// The folder cannot be written to, or its path is too long for sockets.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let all = std::path::absolute(data_dir.join("claude/slots"))?;
-        let folder = all.join(std::process::id().to_string());
+        let folder = all.join(name());
         if folder.as_os_str().len() + "/000/gateway.sock".len() > SOCKET_PATH_BYTES_MAX {
             let problem = format!("{} is too long a path for sockets", folder.display());
             return Err(io::Error::new(io::ErrorKind::InvalidFilename, problem));
@@ -81,7 +82,7 @@ impl Slots {
         let everyone = File::create(all.join("lock"))?;
         everyone.lock()?;
         remove_left(&all)?;
-        fs::create_dir_all(&folder)?;
+        fs::create_dir(&folder)?;
         let lock = File::create(folder.join("lock"))?;
         lock.lock()?;
         // A worker's user has to get through, but not to see who else is there.
@@ -99,6 +100,13 @@ impl Drop for Slots {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Numbers of processes repeat, from one container to the next that share a folder.
+fn name() -> String {
+    let mut random = [0; 4];
+    getrandom::fill(&mut random).expect("the system has randomness");
+    hex(&random)
 }
 
 /// Removes the slots of processes that have died.

@@ -1,4 +1,4 @@
-//! A worker: one process of the CLI in its slot. It is started ahead, says when it is ready, is claimed once, and is killed.
+//! A worker: one process of the CLI in its slot. It is started ahead, says when it is ready, is briefed once, and is killed.
 
 use std::{
     fmt, fs, io,
@@ -33,8 +33,8 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 /// How much of what a worker complains of is shown.
 const COMPLAINT_BYTES_MAX: usize = 400;
 
-/// How long what a worker had started may take to be gone, once it was killed.
-const EMPTY_AFTER_MAX: Duration = Duration::from_secs(1);
+/// How long a process may take to be gone, once it was killed.
+const GONE_AFTER_MAX: Duration = Duration::from_secs(2);
 
 /// Asks a worker for what costs nothing: one that answers is ready.
 const PING: &str = r#"{"type":"control_request","request_id":"ready","request":{"subtype":"mcp_status"}}"#;
@@ -52,7 +52,7 @@ pub enum WorkerError {
     #[error("it said nothing for {0:?}{1}")]
     Silent(Duration, Complaint),
     /// It goes on and on.
-    #[error("its turn had not ended after {0:?}")]
+    #[error("its answer had not ended after {0:?}")]
     Endless(Duration),
     /// It says what is not in its protocol.
     #[error("it says what is not understood: {0:?}")]
@@ -100,7 +100,7 @@ impl Worker {
         Ok(Self { child, group, stdin, stdout: BufReader::new(stdout), line: Vec::new(), gateway, slot })
     }
 
-    /// Waits until it can be claimed.
+    /// Waits until it can be briefed.
     ///
     /// # Errors
     /// It does not become ready in time.
@@ -175,20 +175,21 @@ impl Worker {
         self.group.as_raw_nonzero().get()
     }
 
-    /// Kills it with all that it has started, and waits until its process is gone. Whether nothing of its group is left.
+    /// Kills it with all that it has started, and waits until its process is gone. Whether all others of its group are gone, too:
+    /// that is up to whoever they are left to, the first process of the machine or the container.
     ///
     /// # Errors
     /// It cannot be waited for.
     pub async fn kill(mut self) -> io::Result<bool> {
         self.kill_group();
-        self.child.wait().await?;
+        timeout(GONE_AFTER_MAX, self.child.wait()).await??;
         // What it had started is waited for by whoever inherited it.
         let emptied = async {
             while test_kill_process_group(self.group) != Err(Errno::SRCH) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        Ok(timeout(EMPTY_AFTER_MAX, emptied).await.is_ok())
+        Ok(timeout(GONE_AFTER_MAX, emptied).await.is_ok())
     }
 
     /// Its number is not given to another before it was waited for.

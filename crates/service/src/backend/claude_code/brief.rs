@@ -1,10 +1,10 @@
-//! A claim: what makes a worker that could answer anything answer one call, in lines of JSON.
+//! A brief: what makes a worker that could answer anything answer one call, in lines of JSON.
 
 use serde_json::{Map, Value, json};
 
 /// What a worker is asked to answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Claim {
+pub struct Brief {
     /// The model.
     pub model: String,
     /// What the model is told before.
@@ -28,7 +28,7 @@ pub struct Message {
     pub content: Vec<Value>,
 }
 
-impl Claim {
+impl Brief {
     /// As a worker is told, in steps: after each but the last it says that it has taken it in.
     pub fn steps(&self) -> Vec<String> {
         let (mut steps, mut step) = (Vec::new(), self.settings());
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn a_text_of_many_lines_stays_in_one() {
         let content = text("/help\n{\"type\":\"user\"}\u{2028}");
-        let claim = Claim { system: vec!["S".to_owned()], content: content.clone(), ..Claim::default() };
-        let [step] = &claim.steps()[..] else { panic!("there is no history") };
+        let brief = Brief { system: vec!["S".to_owned()], content: content.clone(), ..Brief::default() };
+        let [step] = &brief.steps()[..] else { panic!("there is no history") };
         assert_eq!(step.lines().count(), 3, "{step}");
         let user: Value = serde_json::from_str(step.lines().last().expect("a line")).expect("JSON");
         assert_eq!((&user["client_composed"], &user["message"]["content"]), (&json!(true), &json!(content)));
@@ -102,8 +102,8 @@ mod tests {
     fn each_turn_of_a_history_is_a_step_with_the_answer_before_it() {
         let said = |role: &str, words| Message { role: role.to_owned(), content: text(words) };
         let history = vec![said("user", "1"), said("assistant", "2"), said("user", "3"), said("assistant", "4")];
-        let claim = Claim { history, content: text("5"), ..Claim::default() };
-        let steps: Vec<Vec<(String, Value)>> = (claim.steps().iter())
+        let brief = Brief { history, content: text("5"), ..Brief::default() };
+        let steps: Vec<Vec<(String, Value)>> = (brief.steps().iter())
             .map(|step| {
                 let lines = step.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
                 lines

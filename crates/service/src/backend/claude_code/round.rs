@@ -1,4 +1,4 @@
-//! A turn of a worker that is answered by this process: a claim, its request, the answer, and the end.
+//! A round of a worker that is answered by this process: a brief, its request, the answer, and the end.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json, value::RawValue};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    claim::Claim,
+    brief::Brief,
     gateway::{Answerer, Reply, reply},
     line::{Ended, Init, Line},
     worker::{Worker, WorkerError},
@@ -25,9 +25,9 @@ pub(super) enum Answer {
     Unauthorized,
 }
 
-/// What came of a turn.
+/// What came of a round.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct Round {
     /// The body of its request.
     pub(super) request: Option<Value>,
     /// Requests besides it.
@@ -40,39 +40,39 @@ pub(super) struct Turn {
     pub(super) ended: Ended,
 }
 
-/// Claims a worker, answers it, and reads until its turn ends.
+/// Briefs a worker, answers its request, and reads until its round ends.
 pub(super) async fn take(
     worker: &mut Worker,
-    claim: &Claim,
+    brief: &Brief,
     answer: Answer,
     time_max: Duration,
-) -> Result<Turn, WorkerError> {
+) -> Result<Round, WorkerError> {
     let (tell, mut told) = oneshot::channel();
-    worker.gateway().claim(answerer(answer, tell));
-    worker.tell(&claim.steps().concat(), time_max).await?;
-    let mut turn = Turn::default();
+    worker.gateway().allow(answerer(answer, tell));
+    worker.tell(&brief.steps().concat(), time_max).await?;
+    let mut round = Round::default();
     let reading = async {
         loop {
             match worker.line(time_max).await? {
-                Line::Init(init) => turn.init = Some(init),
-                Line::Event(event) => turn.text.push_str(&text_of(&event)),
+                Line::Init(init) => round.init = Some(init),
+                Line::Event(event) => round.text.push_str(&text_of(&event)),
                 Line::Result(ended) => break Ok(ended),
                 Line::Control(_) | Line::Other => {}
             }
         }
     };
-    turn.ended = match timeout(time_max, reading).await {
+    round.ended = match timeout(time_max, reading).await {
         Ok(ended) => ended?,
         Err(_) => return Err(WorkerError::Endless(time_max)),
     };
-    turn.request = told.try_recv().ok();
-    turn.refused = worker.gateway().refused();
-    Ok(turn)
+    round.request = told.try_recv().ok();
+    round.refused = worker.gateway().refused();
+    Ok(round)
 }
 
 fn answerer(answer: Answer, tell: oneshot::Sender<Value>) -> Answerer {
     Box::new(move |request: Request<Bytes>| {
-        // Nobody waits any more: the turn has failed in another way.
+        // Nobody waits any more: the round has failed in another way.
         let _ = tell.send(serde_json::from_slice(request.body()).unwrap_or_default());
         Box::pin(async move { made_up(answer) })
     })
