@@ -8,10 +8,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import urllib.error
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import anthropic
 import openai
@@ -213,9 +212,10 @@ def test_no_worker_outlives_the_service(simulator: Simulator, end: signal.Signal
     "program, why",
     [("/nowhere/claude", "there is no program at /nowhere/claude"), ("/bin/true", "Version"), ("/bin/cat", "Version")],
 )
-def test_a_cli_that_does_not_do_is_refused_at_the_start(program: str, why: str, tmp_path: Path) -> None:
-    command = [binary("claude-code-api"), "serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data")]
-    command += flags(**{"claude-code-path": program})
-    ran = subprocess.run(command, env=environment(str(tmp_path), ANTHROPIC_API_KEY="k"), capture_output=True, timeout=60)
+def test_a_cli_that_does_not_do_is_refused_at_the_start(program: str, why: str) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        command = [binary("claude-code-api"), "serve", "--listen", "127.0.0.1:0", "--data-dir", home + "/data"]
+        command += flags(**{"claude-code-path": program})
+        ran = subprocess.run(command, env=environment(home, ANTHROPIC_API_KEY="k"), capture_output=True, timeout=60)
     assert ran.returncode == 1 and why in ran.stderr.decode(), ran
     assert "claude_code cannot serve" in ran.stderr.decode()

@@ -23,6 +23,9 @@ const READY_MAX: Duration = Duration::from_secs(20);
 /// How long a call waits for a worker.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// After so many in a row that could not be started, a call does not wait for the next.
+const FAILURES_MAX: u32 = 3;
+
 /// The pause after a worker that could not be started, which doubles with each one more.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -84,8 +87,11 @@ impl Pool {
                 }
                 continue;
             }
+            if self.0.locked().failures >= FAILURES_MAX {
+                return Err(self.0.none());
+            }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Err(self.0.none_in_time());
+                return Err(self.0.none());
             }
         }
     }
@@ -170,7 +176,7 @@ impl Shared {
         Number(number, Arc::clone(self))
     }
 
-    fn none_in_time(&self) -> Failure {
+    fn none(&self) -> Failure {
         let wrong = self.locked().wrong.clone();
         let reason = match wrong {
             Some(wrong) => Reason::Broken { message: format!("has no worker: {wrong}").into(), retryable: true },
