@@ -47,12 +47,12 @@ pub(super) async fn answer(
     let steps = brief.steps();
     let (last, history) = steps.split_last().expect("something is asked");
     for step in history {
-        taken_in(&mut worker, step).await.map_err(unspent)?;
+        taken_in(&mut worker, step).await.map_err(|error| unspent(&error))?;
     }
     let (tee, (tell_asked, asked), (tell, told)) = (Arc::<Tee>::default(), oneshot::channel(), oneshot::channel());
     let passing = Passing { upstream, brief, prompt, tee: Arc::clone(&tee), asked: tell_asked, tell };
     worker.gateway().allow(passing.answerer());
-    worker.tell(last, TELL_MAX).await.map_err(unspent)?;
+    worker.tell(last, TELL_MAX).await.map_err(|error| unspent(&error))?;
     has_asked(&mut worker, asked).await?;
     // A gateway that has gone without a word has gone with its worker.
     let headers = told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))??;
@@ -66,8 +66,8 @@ fn broken(spend: Spend, message: &'static str) -> Failure {
 }
 
 /// What a worker gets wrong before it has asked costs nothing.
-fn unspent(error: WorkerError) -> Failure {
-    failed(Spend::Unspent, &error)
+fn unspent(error: &WorkerError) -> Failure {
+    failed(Spend::Unspent, error)
 }
 
 fn failed(spend: Spend, error: &WorkerError) -> Failure {
@@ -89,7 +89,7 @@ async fn has_asked(worker: &mut Ready, mut asked: oneshot::Receiver<()>) -> Resu
         tokio::select! {
             biased;
             _ = &mut asked => return Ok(()),
-            line = worker.line(TELL_MAX) => match line.map_err(unspent)? {
+            line = worker.line(TELL_MAX) => match line.map_err(|error| unspent(&error))? {
                 Line::Init(init) => has_nothing(&init)?,
                 Line::Result(_) => return Err(broken(Spend::Unspent, "has a worker that ended a call without asking for it")),
                 _ => {}
@@ -221,7 +221,9 @@ impl Running {
             match line {
                 Ok(Ok(Line::Event(raw))) => {
                     let event = self.read(raw.get());
-                    event.iter().for_each(|event| self.tee.came(&event.said));
+                    if let Ok(event) = &event {
+                        self.tee.came(&event.said);
+                    }
                     return event;
                 }
                 Ok(Ok(Line::Control(_) | Line::Init(_) | Line::Other)) => {}
