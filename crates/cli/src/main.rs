@@ -36,7 +36,7 @@ enum Command {
     #[cfg(feature = "local")]
     #[command(subcommand)]
     Model(ModelCommand),
-    /// The Claude Code CLI; this version answers no calls with it yet
+    /// The Claude Code CLI, which `serve --backend claude_code` answers calls with
     #[command(subcommand)]
     Claude(claude::ClaudeCommand),
     /// Projects and their budgets

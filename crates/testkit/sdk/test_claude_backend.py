@@ -219,3 +219,94 @@ def test_a_cli_that_does_not_do_is_refused_at_the_start(program: str, why: str) 
         ran = subprocess.run(command, env=environment(home, ANTHROPIC_API_KEY="k"), capture_output=True, timeout=60)
     assert ran.returncode == 1 and why in ran.stderr.decode(), ran
     assert "claude_code cannot serve" in ran.stderr.decode()
+
+
+# What may stand in the CLI's place.
+BROKEN = {
+    "dies": "#!/bin/sh\necho 'no room' >&2\nexit 7\n",
+    "babbles": "#!/bin/sh\nread -r line\necho 'this is no JSON'\n",
+    "hangs": "#!/bin/sh\nread -r ping\nread -r more\n",
+}
+
+
+class Sometimes:
+    """A program that is the CLI, or for a while something else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.program = folder, folder / "claude"
+        self.program.symlink_to(CLAUDE.resolve())
+
+    def becomes(self, what: str) -> None:
+        other = self.folder / what
+        other.write_text(BROKEN[what])
+        other.chmod(0o755)
+        self.point_to(other)
+
+    def is_well(self) -> None:
+        self.point_to(CLAUDE.resolve())
+
+    def point_to(self, program: Path) -> None:
+        link = self.folder / "next"
+        link.symlink_to(program)
+        link.replace(self.program)
+
+
+@pytest.fixture
+def sometimes() -> Iterator[Sometimes]:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Sometimes(Path(folder))
+
+
+@pytest.mark.parametrize("how, why", [("dies", "no room"), ("babbles", "not understood")])
+def test_while_no_worker_can_be_started_calls_fail_clearly_and_afterwards_they_are_answered(
+    simulator: Simulator, sometimes: Sometimes, how: str, why: str
+) -> None:
+    with serving(simulator, *flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1"})) as service:
+        until(lambda: len(workers(service)) == 1, "a worker is ready")
+        sometimes.becomes(how)
+        ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 60}
+        assert service.post("/v1/complete", ask)["backend"] == "claude_code", "one was ready"
+        until(lambda: service.get("/health")["services"]["claude_code"]["status"] == "down", "health says so")
+        assert why in service.get("/health")["services"]["claude_code"]["detail"]
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            service.post("/v1/complete", ask)
+        error = json.load(failed.value)["error"]
+        assert (failed.value.code, error["code"], error["retryable"]) == (502, "backend_error", True) and why in error["message"]
+        sometimes.is_well()
+        until(lambda: service.get("/health")["services"]["claude_code"]["status"] == "ok", "it has recovered")
+        assert service.post("/v1/complete", ask)["backend"] == "claude_code"
+
+
+def test_a_worker_that_hangs_at_its_start_holds_nobody_up_for_ever(simulator: Simulator, sometimes: Sometimes) -> None:
+    with serving(simulator, *flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1"})) as service:
+        until(lambda: len(workers(service)) == 1, "a worker is ready")
+        sometimes.becomes("hangs")
+        ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 3}
+        service.post("/v1/complete", ask)
+        with pytest.raises(urllib.error.HTTPError) as late:
+            service.post("/v1/complete", ask)
+        assert late.value.code == 504
+        assert [entry["ended"] for entry in service.entries("default")] == ["complete"], "nothing was sent, and nothing spent"
+
+
+def test_nothing_is_left_of_workers_that_have_served(simulator: Simulator) -> None:
+    def descriptors(process: int) -> int:
+        return len(os.listdir("/proc/%d/fd" % process))
+
+    with serving(simulator, *flags()) as service:
+        [process] = {int(open("/proc/%d/stat" % worker).read().rsplit(")", 1)[1].split()[1]) for worker in settled(service)}
+        before = descriptors(process)
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as callers:
+            for answer in callers.map(lambda _: service.post("/v1/messages", messages("Hello")), range(30)):
+                assert answer["type"] == "message"
+        assert len(settled(service)) == WORKERS
+        until(lambda: descriptors(process) <= before + 2, "its files and sockets are closed")
+        slots = Path(service.home) / "data" / "claude" / "slots"
+        assert len([path for path in slots.glob("*/*") if path.is_dir()]) == WORKERS
+
+
+def settled(service: Service) -> "set[int]":
+    """The workers, once as many are there as are to be."""
+    until(lambda: len(workers(service)) == WORKERS, "as many are ready as are to be")
+    return workers(service)

@@ -3,7 +3,15 @@
 //! A backend takes a model and an Anthropic-shaped prompt and yields events and usage. It sees no project, no key and no
 //! money. Dropping what it returned cancels the generation.
 
-use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use claude_code_api_wire::{Fields, ServiceHealth, StopReason, anthropic::RawEvent};
 use futures_core::{Stream, future::BoxFuture};
@@ -31,6 +39,24 @@ pub struct Prompt {
     pub request: Arc<Asked>,
     /// The most tokens to generate; at least 1.
     pub max_tokens: u32,
+    /// Whether anything of it has left that may cost something.
+    pub sent: Sent,
+}
+
+/// Said by a backend before it sends what may cost something: who gives up before that pays nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    /// From now on it may cost something.
+    pub fn mark(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it may.
+    pub fn is_marked(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// What a caller asks of a model: a request of the Messages API, and what goes beyond one.
@@ -73,7 +99,7 @@ pub struct Offer {
     pub tier: Option<Tier>,
     /// `max_tokens` of calls that set none.
     pub max_tokens_default: u32,
-    /// Whether it runs in this process: it costs nothing, and nothing is spent before [`Said::Start`].
+    /// Whether it runs in this process, and costs nothing.
     pub is_embedded: bool,
 }
 
@@ -274,7 +300,7 @@ pub trait Backend: Send + Sync {
     /// By how much [`Backend::count`] may be below the truth, where it says `counted`.
     fn count_margin(&self, counted: u64) -> u64;
 
-    /// Starts a call.
+    /// Starts a call. Before anything is sent that may cost something, it is marked as [`Prompt::sent`].
     fn call(&self, model_id: &str, prompt: Prompt) -> BoxFuture<'_, Result<Answering, Failure>>;
 
     /// The batches that it runs when it has room, where it does.

@@ -125,7 +125,7 @@ async fn again_and_again(
         let is_asked = backend.ready_in().is_zero();
         let attempted = attempted();
         let prompt = request.prompt(attempted.max_tokens);
-        seen.attempt(attempted);
+        seen.attempt(attempted, prompt.sent.clone());
         let failure = match attempt(target, prompt, seen).await {
             Ok(opened) => return Ok(opened),
             Err(failure) => failure,

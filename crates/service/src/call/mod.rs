@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::{
     app::App,
-    backend::{Asked, Prompt},
+    backend::{Asked, Prompt, Sent},
     failpoint::Failpoint,
     ledger::Claim,
     model::ModelChoice,
@@ -84,7 +84,7 @@ pub struct Request {
 impl Request {
     /// What a backend is asked to continue.
     fn prompt(&self, max_tokens: u32) -> Prompt {
-        Prompt { request: Arc::clone(&self.asked), max_tokens }
+        Prompt { request: Arc::clone(&self.asked), max_tokens, sent: Sent::default() }
     }
 }
 

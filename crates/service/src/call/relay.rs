@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::App,
-    backend::{Failure, Hides, Said, Spend},
+    backend::{Failure, Hides, Said, Sent, Spend},
     failpoint::Failpoint,
     price::Terms,
     usage::Usage,
@@ -34,6 +34,8 @@ pub(super) struct End {
 pub(super) struct Seen {
     /// The latest target that was asked; `None`: none was.
     pub(super) target: Option<Attempted>,
+    /// Whether anything was sent to it that may cost something.
+    pub(super) sent: Sent,
     /// The backend has begun to answer.
     pub(super) started: bool,
     /// What callers see as the model: the tier, else the id.
@@ -89,13 +91,13 @@ impl Attempted {
 impl Seen {
     /// From now on the call waits for its turn to ask this target.
     pub(super) fn wait_for(&mut self, target: Attempted) {
-        self.attempt(target);
+        self.attempt(target, Sent::default());
         self.spend = Some(Spend::Unspent);
     }
 
     /// From now on this target is being asked.
-    pub(super) fn attempt(&mut self, target: Attempted) {
-        *self = Self { model: target.model.clone(), target: Some(target), ..Self::default() };
+    pub(super) fn attempt(&mut self, target: Attempted, sent: Sent) {
+        *self = Self { model: target.model.clone(), target: Some(target), sent, ..Self::default() };
     }
 }
 

@@ -94,7 +94,7 @@ fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) ->
     let target = seen.target.as_ref()?;
     let (usage, exact) = match seen.spend {
         Some(Spend::Unspent) => return None,
-        None if !seen.started && target.is_embedded => return None,
+        None if !seen.started && !seen.sent.is_marked() => return None,
         None if seen.usage_is_final => (seen.usage, true),
         None | Some(Spend::Spent(_)) if seen.started => (estimated(seen, target.max_tokens), false),
         None | Some(Spend::Unknown | Spend::Spent(_)) => return Some(worst_case(reservation, seen, ended)),

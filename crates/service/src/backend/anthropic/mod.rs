@@ -89,6 +89,7 @@ impl Anthropic {
         let body = request::body(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
         let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
         let request = self.post(&self.messages, key, &prompt.request, body);
+        prompt.sent.mark();
         let response = self.accepted(key, request).await?;
         response::is_stream(&response)?;
         let headers = response::passed_on(&response);
