@@ -10,10 +10,12 @@ use anyhow::Context;
 use clap::Args;
 use claude_code_api_service::{
     backend::claude_code::{
+        check::{Outcome, Point},
         find::{Origin, find},
-        isolate::{Isolation, Measure},
+        isolate::Isolation,
+        measure::Measure,
         package::{Package, VERSION},
-        self_test::{self, Outcome, Point},
+        self_test,
         slot::Slots,
     },
     config,
@@ -22,10 +24,10 @@ use claude_code_api_service::{
 use serde::Serialize;
 
 use super::{
-    Folder,
+    Folder, unless_interrupted,
     words::{of_check, of_measure, of_origin},
 };
-use crate::exit::{Exit, Interrupted};
+use crate::exit::Exit;
 
 #[derive(Args)]
 pub(crate) struct Doctor {
@@ -52,6 +54,7 @@ struct Report {
 struct Program {
     path: PathBuf,
     origin: Origin,
+    version: Option<String>,
     sha256: String,
     is_pinned: bool,
     pinned_version: &'static str,
@@ -68,13 +71,7 @@ struct Applied {
 impl Doctor {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let as_json = self.json;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let report = runtime.block_on(async {
-            tokio::select! {
-                report = self.examine() => report,
-                interrupted = tokio::signal::ctrl_c() => Err(interrupted.map_or_else(Into::into, |()| Interrupted.into())),
-            }
-        })?;
+        let report = unless_interrupted(self.examine())?;
         let text = if as_json { serde_json::to_string_pretty(&report)? + "\n" } else { for_people(&report) };
         io::stdout().write_all(text.as_bytes())?;
         Ok(if report.is_well { ExitCode::SUCCESS } else { Exit::NotOk.into() })
@@ -88,11 +85,18 @@ impl Doctor {
         let slots = Slots::open(&data_dir)
             .with_context(|| format!("cannot use {}; choose another folder with --data-dir", data_dir.display()))?;
         let isolation = Isolation::of_system(&found.path, slots.folder());
-        let self_test = self_test::run_all(&found.path, &slots, &isolation).await;
-        let passed = self_test.iter().all(|point| matches!(point.outcome, Outcome::Passed | Outcome::NotSeen(_)));
+        let tested = self_test::run_all(&found.path, &slots, &isolation).await;
+        let passed = tested.points.iter().all(|point| matches!(point.outcome, Outcome::Passed | Outcome::NotSeen(_)));
         let is_well = passed && (is_pinned || found.origin != Origin::Installed);
-        let program = Program { path: found.path, origin: found.origin, sha256, is_pinned, pinned_version: VERSION };
-        Ok(Report { is_well, program, isolation: applied(&isolation), self_test })
+        let program = Program {
+            path: found.path,
+            origin: found.origin,
+            version: tested.version,
+            sha256,
+            is_pinned,
+            pinned_version: VERSION,
+        };
+        Ok(Report { is_well, program, isolation: applied(&isolation), self_test: tested.points })
     }
 }
 
@@ -105,7 +109,7 @@ fn applied(isolation: &Isolation) -> Vec<Applied> {
 }
 
 fn for_people(report: &Report) -> String {
-    let Program { path, origin, is_pinned, sha256, .. } = &report.program;
+    let Program { path, origin, version, is_pinned, sha256, .. } = &report.program;
     let pinned = match (is_pinned, origin) {
         (true, _) => "the pinned program, by its SHA-256".to_owned(),
         (false, Origin::Installed) => {
@@ -113,7 +117,8 @@ fn for_people(report: &Report) -> String {
         }
         (false, _) => format!("not the pinned program; SHA-256 {sha256}"),
     };
-    let program = format!("{}\n  {}, {pinned}\n", path.display(), of_origin(*origin));
+    let version = version.as_deref().unwrap_or("unknown");
+    let program = format!("{}\n  {}\n  version {version}, {pinned}\n", path.display(), of_origin(*origin));
     let isolation = report.isolation.iter().map(|applied| {
         let state = applied.why_not.as_ref().map_or_else(|| "yes".to_owned(), |why| format!("no: {why}"));
         format!("  {:35} {state}\n", of_measure(applied.measure))

@@ -10,8 +10,7 @@ use claude_code_api_service::backend::claude_code::{
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Folder;
-use crate::exit::Interrupted;
+use super::{Folder, unless_interrupted};
 
 /// How long the registry may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -29,7 +28,7 @@ pub(crate) struct Install {
     #[arg(long)]
     force: bool,
     /// The npm registry to fetch it from
-    #[arg(long, env = "npm_config_registry", value_name = "URL", default_value = REGISTRY)]
+    #[arg(long, env = "npm_config_registry", hide_env_values = true, value_name = "URL", default_value = REGISTRY)]
     registry: String,
 }
 
@@ -46,16 +45,7 @@ impl Install {
             force: self.force,
             silence_max: SILENCE_MAX,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let installed = runtime.block_on(async {
-            tokio::select! {
-                installed = with_bar(&install) => installed,
-                interrupted = tokio::signal::ctrl_c() => Err(interrupted.map_or_else(Into::into, |()| Interrupted.into())),
-            }
-        });
-        // What was interrupted while it was unpacked has nowhere to go any more.
-        runtime.shutdown_background();
-        let (program, was_there) = match installed? {
+        let (program, was_there) = match unless_interrupted(with_bar(&install))? {
             Installed::Before(program) => (program, "already "),
             Installed::Now(program) => (program, ""),
         };

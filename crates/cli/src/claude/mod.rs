@@ -5,6 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand};
 use claude_code_api_service::config::data_dir_default;
 
+use crate::exit::Interrupted;
+
 mod doctor;
 mod install;
 mod words;
@@ -24,6 +26,22 @@ impl ClaudeCommand {
             Self::Doctor(doctor) => doctor.run(),
         }
     }
+}
+
+/// Does it, until Ctrl-C: what it has begun is then cleared away.
+fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            // First, so that it is listened for before anything begins.
+            biased;
+            interrupted = tokio::signal::ctrl_c() => Err(interrupted.map_or_else(Into::into, |()| Interrupted.into())),
+            done = work => done,
+        }
+    });
+    // What other threads still do has nowhere to go any more.
+    runtime.shutdown_background();
+    done
 }
 
 #[derive(Args)]

@@ -1,6 +1,6 @@
 //! What is said of measures and checks, in a few words each.
 
-use claude_code_api_service::backend::claude_code::{find::Origin, isolate::Measure, self_test::Check};
+use claude_code_api_service::backend::claude_code::{check::Check, find::Origin, measure::Measure};
 
 pub(super) fn of_origin(origin: Origin) -> &'static str {
     match origin {

@@ -1,10 +1,15 @@
 //! `claude doctor`, on programs that are no Claude Code CLI, or another.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
-use claude_code_api_testkit::{BOUND, Ended, command, in_time, run, until};
+use claude_code_api_testkit::{BOUND, Ended, command, ended, in_time, run, signal, until};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::process::Child;
 
 use crate::{files, program};
 
@@ -19,7 +24,7 @@ async fn doctor(script: &str, flags: &[&str]) -> Ended {
     ended
 }
 
-async fn run_in(data_dir: &std::path::Path, flags: &[&str]) -> Ended {
+async fn run_in(data_dir: &Path, flags: &[&str]) -> Ended {
     let data_dir = data_dir.to_str().expect("text");
     in_time("the doctor is done", 6 * BOUND, run([&["claude", "doctor", "--data-dir", data_dir], flags].concat(), &[]))
         .await
@@ -74,25 +79,56 @@ async fn people_are_told_the_same() {
     }
 }
 
+/// A doctor at work, whose worker never becomes ready, and the worker's process.
+struct AtWork {
+    folder: TempDir,
+    child: Child,
+    process: PathBuf,
+}
+
+impl AtWork {
+    async fn start() -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let script = format!("{PINNED}echo $$ > \"$TMPDIR/id\"\nexec /bin/sleep 1000\n");
+        let program = program(folder.path(), &script);
+        let data_dir = folder.path().join("data");
+        let mut doctor = command();
+        doctor.args(["claude", "doctor", "--data-dir"]).arg(&data_dir).arg("--claude-code-path").arg(program);
+        let child = doctor.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+        let id = || fs::read_to_string(slots(&data_dir)?.join("477/tmp/id")).ok().filter(|id| id.ends_with('\n'));
+        until("a worker runs", || id().is_some()).await;
+        let process = PathBuf::from(format!("/proc/{}/exe", id().expect("it has said").trim()));
+        assert!(fs::read_link(&process).is_ok(), "it does not run");
+        Self { folder, child, process }
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+}
+
+fn slots(data_dir: &Path) -> Option<PathBuf> {
+    let folders = fs::read_dir(data_dir.join("claude/slots")).into_iter().flatten().filter_map(Result::ok);
+    folders.map(|folder| folder.path()).find(|path| path.is_dir())
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_no_worker_and_no_slot() {
+    let AtWork { folder, child, process } = AtWork::start().await;
+    signal(&child, "-INT").await;
+    let ended = ended(child).await;
+    assert_eq!(ended.code(), Some(130), "{ended:?}");
+    until("the worker is gone", || fs::read_link(&process).is_err()).await;
+    assert_eq!(files(&folder.path().join("data")), ["lock"]);
+}
+
 #[tokio::test]
 async fn a_worker_dies_with_the_process_that_started_it() {
-    let folder = TempDir::new().expect("a folder");
-    let program = program(folder.path(), &format!("{PINNED}echo $$ > \"$TMPDIR/id\"\nexec /bin/sleep 1000\n"));
-    let data_dir = folder.path().join("data");
-    let mut child = command();
-    child.args(["claude", "doctor", "--data-dir"]).arg(&data_dir).arg("--claude-code-path").arg(program);
-    let mut child = child.stdout(Stdio::null()).spawn().expect("the program runs");
-    let slots = || {
-        let folders = fs::read_dir(data_dir.join("claude/slots")).into_iter().flatten().filter_map(Result::ok);
-        folders.map(|folder| folder.path()).find(|path| path.is_dir())
-    };
-    let id = || fs::read_to_string(slots()?.join("477/tmp/id")).ok().filter(|id| id.ends_with('\n'));
-    until("a worker runs", || id().is_some()).await;
-    let process = format!("/proc/{}/exe", id().expect("it has said").trim());
-    assert!(fs::read_link(&process).is_ok(), "it does not run");
-    child.kill().await.expect("it can be killed");
-    until("the worker is gone", || fs::read_link(&process).is_err()).await;
-    assert!(slots().is_some(), "nobody has removed them yet");
+    let mut work = AtWork::start().await;
+    work.child.kill().await.expect("it can be killed");
+    until("the worker is gone", || fs::read_link(&work.process).is_err()).await;
+    let data_dir = work.data_dir();
+    assert!(slots(&data_dir).is_some(), "nobody has removed them yet");
     run_in(&data_dir, &["--claude-code-path", "/bin/false"]).await;
     assert_eq!(files(&data_dir), ["lock"], "the next one has left them");
 }

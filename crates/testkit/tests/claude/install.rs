@@ -7,7 +7,7 @@ use claude_code_api_service::backend::claude_code::{
     install::{Install, InstallError, Installed, Step},
     package::Package,
 };
-use claude_code_api_testkit::{BOUND, command, ended, in_time, run, signal};
+use claude_code_api_testkit::{BOUND, command, ended, in_time, run, signal, until};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -74,6 +74,8 @@ async fn a_registry_that_is_not_there_or_no_address_is_named() {
         let error = install(&package, registry, folder.path(), false).await.expect_err("it fails").to_string();
         assert!(error.contains(words) && error.contains(registry), "{error}");
     }
+    let error = install(&package, "http://me:secret@127.0.0.1:1", folder.path(), false).await.expect_err("it fails");
+    assert!(error.to_string().contains("127.0.0.1:1") && !error.to_string().contains("secret"), "{error}");
 }
 
 #[tokio::test]
@@ -146,7 +148,7 @@ async fn ctrl_c_ends_the_command_and_leaves_nothing() {
     command.args(["claude", "install", "--registry", &registry.url, "--data-dir"]).arg(folder.path());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
     let fetched = folder.path().join("claude/.install/package.tgz");
-    claude_code_api_testkit::until("it fetches", || fetched.exists()).await;
+    until("it fetches", || fetched.exists()).await;
     signal(&child, "-INT").await;
     let ended = ended(child).await;
     assert_eq!(ended.code(), Some(130), "{ended:?}");

@@ -2,18 +2,16 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, BufReader, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use flate2::read::GzDecoder;
 use reqwest::Response;
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha512};
 use tokio::io::AsyncWriteExt;
 
-use super::{find::installed_at, package::Package};
+use super::{find::installed_at, package::Package, unpack::unpack};
 use crate::{
     digest::{hex, sha256_of},
     tls,
@@ -26,8 +24,6 @@ pub const REGISTRY: &str = "https://registry.npmjs.org";
 const TARBALL_BYTES_MAX: u64 = 1 << 30;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_millis(100);
-/// Where it is in the tarball.
-const PROGRAM_IN_TARBALL: &str = "package/claude";
 
 /// What to install, and where from.
 #[derive(Debug)]
@@ -187,8 +183,8 @@ impl Install<'_> {
     }
 
     async fn fetch(&self, tarball: &Path, told: &mut (dyn FnMut(Step) + Send)) -> Result<(), InstallError> {
-        let url = self.package.url(self.registry);
-        let mut response = self.ask(&url).await?;
+        let (address, url) = (self.package.url(self.registry), self.package.url(without_password(self.registry)));
+        let mut response = self.ask(&address, &url).await?;
         let of = response.content_length();
         let mut file = tokio::fs::File::create(tarball).await.map_err(at(tarball))?;
         let (mut hash, mut bytes) = (Sha512::new(), 0);
@@ -207,7 +203,8 @@ impl Install<'_> {
         if found == published { Ok(()) } else { Err(InstallError::NotPublished { url, found, published }) }
     }
 
-    async fn ask(&self, url: &str) -> Result<Response, InstallError> {
+    /// Asks this address, which is told as `url`.
+    async fn ask(&self, address: &str, url: &str) -> Result<Response, InstallError> {
         let registry = |problem| InstallError::Registry { url: url.to_owned(), problem };
         let tls = tls::config().map_err(|error| registry(error.to_string()))?;
         let http = reqwest::Client::builder()
@@ -217,7 +214,7 @@ impl Install<'_> {
             .http1_only()
             .tls_backend_preconfigured(tls);
         let http = http.build().map_err(|error| registry(cause(&error)))?;
-        let response = http.get(url).send().await.map_err(|error| {
+        let response = http.get(address).send().await.map_err(|error| {
             let problem = cause(&error);
             if error.is_builder() {
                 return registry(problem);
@@ -260,42 +257,17 @@ impl Drop for Work {
     }
 }
 
-/// Writes the program that is in a tarball.
-fn unpack(tarball: &Path, into: &Path, published: &str) -> io::Result<()> {
-    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(File::open(tarball)?)));
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        if entry.path()?.as_os_str() == PROGRAM_IN_TARBALL {
-            let digest = copy(&mut entry, into)?;
-            let wrong = || io::Error::other(format!("{PROGRAM_IN_TARBALL} in it is not the pinned program"));
-            return if digest == published { Ok(()) } else { Err(wrong()) };
-        }
-    }
-    Err(io::Error::other(format!("{PROGRAM_IN_TARBALL} is not in it")))
-}
-
-fn copy(from: &mut impl Read, into: &Path) -> io::Result<String> {
-    let mut file = File::options().write(true).create_new(true).mode(0o755).open(into)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match from.read(&mut buffer)? {
-            0 => break,
-            read => {
-                hash.update(&buffer[..read]);
-                file.write_all(&buffer[..read])?;
-            }
-        }
-    }
-    file.sync_all()?;
-    Ok(hex(&hash.finalize()))
-}
-
 /// A process that runs the one which is there keeps it.
 fn put_in_place(unpacked: &Path, program: &Path) -> io::Result<()> {
     if let Some(folder) = program.parent() {
         fs::create_dir_all(folder)?;
     }
     fs::rename(unpacked, program)
+}
+
+/// The address without a user and password, which npm takes in it.
+fn without_password(registry: &str) -> &str {
+    registry.rsplit_once('@').map_or(registry, |(_, host)| host)
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> InstallError {

@@ -16,13 +16,14 @@ use slot::Slots;
 mod asked;
 pub mod brief;
 mod call;
-
+pub mod check;
 pub mod find;
 pub mod gateway;
 mod grammar;
 pub mod install;
 pub mod isolate;
 pub mod line;
+pub mod measure;
 mod observe;
 pub mod package;
 mod pool;
@@ -30,6 +31,8 @@ mod round;
 pub mod self_test;
 pub mod slot;
 mod tee;
+mod start;
+mod unpack;
 pub mod worker;
 
 /// The Claude Code CLI, in a pool of workers.

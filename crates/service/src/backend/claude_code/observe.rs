@@ -8,11 +8,7 @@ use std::{
 
 use rustix::process::getuid;
 
-use super::{
-    isolate::{Isolation, Measure},
-    self_test::Outcome,
-    worker::Worker,
-};
+use super::{check::Outcome, isolate::Isolation, measure::Measure, worker::Worker};
 
 /// Whether its environment is what was put there, and nothing else.
 pub(super) fn environment(worker: &Worker) -> Result<(), Outcome> {

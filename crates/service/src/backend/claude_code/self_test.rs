@@ -7,18 +7,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
     brief::Brief,
+    check::{Check, Outcome, Point},
     isolate::{Isolation, SLOTS_MAX},
     line::Init,
     observe,
     package::VERSION,
     round::{self, Answer, Round},
     slot::{Slot, Slots},
-    worker::{Worker, WorkerError, run},
+    worker::{Worker, run},
 };
 
 /// How long anything may take: many times what it takes on a busy machine.
@@ -36,34 +36,6 @@ const SHOWN_BYTES_MAX: usize = 600;
 const SYSTEM: &str = "Answer in one word.";
 const MODEL: &str = "claude-haiku-5-5";
 
-/// What has to hold, in the order in which it is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Check {
-    /// It is the pinned version.
-    Version,
-    /// A worker says that it is ready.
-    Ready,
-    /// Nothing is in its environment that was not put there.
-    Environment,
-    /// It is isolated as this system allows.
-    Isolated,
-    /// A request has no tools, and what it was asked and nothing else.
-    Text,
-    /// It has nothing to work with: no tools, no servers, no commands.
-    Init,
-    /// Nothing is left of a worker that was killed.
-    Gone,
-    /// `/help` arrives as it is.
-    Command,
-    /// `@` and the name of a file arrive as they are.
-    File,
-    /// `max_tokens` and `temperature` arrive.
-    Fields,
-    /// It asks once, and not again after a 401.
-    Denied,
-}
-
 const AFTER_READY: [Check; 9] = [
     Check::Environment,
     Check::Isolated,
@@ -76,58 +48,30 @@ const AFTER_READY: [Check; 9] = [
     Check::Denied,
 ];
 
-/// A check that was made.
-#[derive(Debug, Serialize)]
-pub struct Point {
-    /// Which.
-    pub check: Check,
-    /// How it was.
-    #[serde(flatten)]
-    pub outcome: Outcome,
-    /// How long it took.
-    pub time_ms: u64,
-}
-
-/// How a check was.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "result", content = "why", rename_all = "snake_case")]
-pub enum Outcome {
-    /// It holds.
-    Passed,
-    /// It does not.
-    Failed(String),
-    /// This system does not let us look.
-    NotSeen(String),
-    /// What it needs has failed.
-    NotTried,
-}
-
-impl From<WorkerError> for Outcome {
-    fn from(error: WorkerError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-impl From<String> for Outcome {
-    fn from(why: String) -> Self {
-        Self::Failed(why)
-    }
+/// What came of a self-test.
+#[derive(Debug)]
+pub struct Tested {
+    /// The version that the program says it is.
+    pub version: Option<String>,
+    /// Every check, in order.
+    pub points: Vec<Point>,
 }
 
 /// Makes every check.
-pub async fn run_all(program: &Path, slots: &Slots, isolation: &Isolation) -> Vec<Point> {
+pub async fn run_all(program: &Path, slots: &Slots, isolation: &Isolation) -> Tested {
     let (test, mut points) = (SelfTest { program, slots, isolation }, Points(Vec::new()));
-    points.note(Check::Version, test.version()).await;
+    let mut version = None;
+    points.note(Check::Version, test.version(&mut version)).await;
     let Some(worker) = points.note(Check::Ready, test.worker()).await else {
         points.0.extend(AFTER_READY.map(|check| Point { check, outcome: Outcome::NotTried, time_ms: 0 }));
-        return points.0;
+        return Tested { version, points: points.0 };
     };
     test.life(worker, &mut points).await;
     points.note(Check::Command, test.literal("/help")).await;
     points.note(Check::File, test.file()).await;
     points.note(Check::Fields, test.fields()).await;
     points.note(Check::Denied, test.denied()).await;
-    points.0
+    Tested { version, points: points.0 }
 }
 
 struct Points(Vec<Point>);
@@ -156,9 +100,10 @@ impl SelfTest<'_> {
         Slot::open(self.slots, SLOT, self.isolation).map_err(|error| format!("it cannot have a slot: {error}").into())
     }
 
-    async fn version(&self) -> Result<(), Outcome> {
+    async fn version(&self, version: &mut Option<String>) -> Result<(), Outcome> {
         let said = run(self.program, &["--version"], &self.slot()?, self.isolation, TIME_MAX).await?;
-        let is_pinned = said.split_whitespace().next() == Some(VERSION);
+        *version = said.split_whitespace().next().map(str::to_owned);
+        let is_pinned = version.as_deref() == Some(VERSION);
         if is_pinned { Ok(()) } else { Err(format!("it says {said:?}, and this works with {VERSION} only").into()) }
     }
 

@@ -36,7 +36,7 @@ const ARGUMENTS: [&str; 20] = [
 ];
 
 /// What is said of it to every worker. What is tried again, and how long anything may take, is decided here and not there.
-const ENVIRONMENT: [(&str, &str); 14] = [
+const ENVIRONMENT: [(&str, &str); 13] = [
     // Nothing is there: it starts no program.
     ("PATH", "/nonexistent"),
     // The real key is never in a worker; requests go to the socket, wherever this points.
@@ -53,7 +53,6 @@ const ENVIRONMENT: [(&str, &str); 14] = [
     ("DISABLE_AUTOUPDATER", "1"),
     ("DISABLE_ERROR_REPORTING", "1"),
     ("DISABLE_TELEMETRY", "1"),
-    ("LANG", "C.UTF-8"),
 ];
 
 /// As many bytes as a path of a socket has on every system.
@@ -102,6 +101,13 @@ impl Drop for Slots {
     }
 }
 
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Numbers of processes repeat, from one container to the next that share a folder.
 fn name() -> String {
     let mut random = [0; 4];
@@ -141,6 +147,8 @@ impl Slot {
     /// The folder cannot be written to.
     pub fn open(slots: &Slots, number: u32, isolation: &Isolation) -> io::Result<Self> {
         let slot = Self { number, folder: slots.folder.join(number.to_string()), user: isolation.user(number) };
+        // A worker that was killed a moment ago may have left something.
+        remove(&slot.folder)?;
         fs::create_dir(&slot.folder)?;
         for folder in [slot.home(), slot.temporary(), slot.work()] {
             fs::create_dir(&folder)?;

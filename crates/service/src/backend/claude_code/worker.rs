@@ -1,12 +1,6 @@
 //! A worker: one process of the CLI in its slot. It is started ahead, says when it is ready, is briefed once, and is killed.
 
-use std::{
-    fmt, fs, io,
-    path::Path,
-    process::Stdio,
-    sync::{OnceLock, mpsc},
-    time::Duration,
-};
+use std::{fmt, fs, io, path::Path, process::Stdio, time::Duration};
 
 use rustix::{
     io::Errno,
@@ -14,9 +8,7 @@ use rustix::{
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, ChildStdout, Command},
-    runtime::Handle,
-    sync::oneshot,
+    process::{Child, ChildStdin, ChildStdout},
     time::timeout,
 };
 
@@ -25,6 +17,7 @@ use super::{
     isolate::Isolation,
     line::{Control, Line},
     slot::Slot,
+    start::start,
 };
 
 /// The most bytes of a line: a whole answer is one of them.
@@ -93,7 +86,7 @@ impl Worker {
         let gateway = Gateway::open(&slot.socket()).map_err(WorkerError::Start)?;
         slot.give(&slot.socket(), 0o600).map_err(WorkerError::Start)?;
         let command = slot.worker(program, isolation).map_err(WorkerError::Start)?;
-        let mut child = spawn(command).await.map_err(WorkerError::Start)?;
+        let mut child = start(command).await.map_err(WorkerError::Start)?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let group = id.expect("it was not waited for, and leads its group");
         let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
@@ -232,7 +225,7 @@ pub async fn run(
 ) -> Result<String, WorkerError> {
     let mut command = slot.command(program, isolation).map_err(WorkerError::Start)?;
     command.args(arguments).stdin(Stdio::null());
-    let child = spawn(command).await.map_err(WorkerError::Start)?;
+    let child = start(command).await.map_err(WorkerError::Start)?;
     let complaint = || Complaint(fs::read(slot.complaints()).map(|bytes| beginning(&bytes)).unwrap_or_default());
     match timeout(time_max, child.wait_with_output()).await {
         Ok(Ok(output)) if output.status.success() => Ok(beginning(&output.stdout)),
@@ -240,26 +233,4 @@ pub async fn run(
         Ok(Err(error)) => Err(WorkerError::Start(error)),
         Err(_) => Err(WorkerError::Silent(time_max, complaint())),
     }
-}
-
-type Start = Box<dyn FnOnce() + Send>;
-
-/// Starts a process from a thread that lives as long as this process: the kernel kills a child when the *thread* ends that has
-/// started it, and threads of the runtime come and go. Forking stops no task meanwhile, either.
-async fn spawn(command: std::process::Command) -> io::Result<Child> {
-    static STARTER: OnceLock<mpsc::Sender<Start>> = OnceLock::new();
-    let starter = STARTER.get_or_init(|| {
-        let (starter, starts) = mpsc::channel::<Start>();
-        let run = move || starts.into_iter().for_each(|start| start());
-        std::thread::Builder::new().name("claude-code".to_owned()).spawn(run).expect("there is room for a thread");
-        starter
-    });
-    let (runtime, (tell, told)) = (Handle::current(), oneshot::channel());
-    let start = move || {
-        let _context = runtime.enter();
-        // Nobody waits any more: what was started is killed by being dropped.
-        let _ = tell.send(Command::from(command).kill_on_drop(true).spawn());
-    };
-    starter.send(Box::new(start)).expect("its thread never ends");
-    told.await.expect("its thread never ends")
 }
