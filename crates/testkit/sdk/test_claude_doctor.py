@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 
-from conftest import binary, environment, running, until
+from conftest import REPOSITORY, binary, environment, running, until
 from test_claude_code import CLAUDE
 
 CHECKS = [
@@ -56,6 +56,11 @@ def test_it_does_what_is_relied_on(home: Path) -> None:
     assert (program["origin"], program["is_pinned"]) == ("named", True), program
     left = [path.name for path in (home / "data").rglob("*") if path.is_file()]
     assert left == ["lock"]
+
+
+def test_the_document_has_every_check() -> None:
+    rows = (REPOSITORY / "docs" / "claude-code.md").read_text().splitlines()
+    assert [row.split("`")[1] for row in rows if row.startswith("| `")] == CHECKS
 
 
 def test_it_is_found_on_the_path(home: Path) -> None:

@@ -10,7 +10,7 @@ use super::{Answering, Asked, Backend, Capacity, Failure, Offer, Prompt, Spend};
 use crate::{config, model::ModelChoice};
 use isolate::Isolation;
 use pool::{Kit, Pool};
-use self_test::Outcome;
+use check::Outcome;
 use slot::Slots;
 
 mod asked;
@@ -58,7 +58,7 @@ impl ClaudeCode {
             format!("cannot use {}: {error}; choose another folder with --data-dir", data_dir.display())
         })?;
         let isolation = Isolation::of_system(&program, slots.folder());
-        for point in self_test::run_all(&program, &slots, &isolation).await {
+        for point in self_test::run_all(&program, &slots, &isolation).await.points {
             if let Outcome::Failed(why) = point.outcome {
                 return Err(format!(
                     "{} does not do what is relied on: {:?}: {why}; `claude-code-api claude doctor` tells more, and \
