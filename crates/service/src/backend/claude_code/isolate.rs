@@ -184,7 +184,11 @@ fn unshare(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
 
 #[cfg(target_os = "linux")]
 fn become_user(user: u32) -> io::Result<()> {
-    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    use rustix::thread::{CapabilitySet, capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    // Its files are to be given to it, and it is to be killed.
+    if !capabilities(None)?.effective.contains(CapabilitySet::CHOWN | CapabilitySet::KILL) {
+        return Err(Errno::PERM.into());
+    }
     let (uid, gid) = (rustix::process::Uid::from_raw(user), rustix::process::Gid::from_raw(user));
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
