@@ -33,7 +33,7 @@ pub mod local;
 pub mod said;
 
 /// What a backend is asked to continue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Prompt {
     /// What was asked.
     pub request: Arc<Asked>,

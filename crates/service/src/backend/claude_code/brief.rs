@@ -1,124 +1,103 @@
-//! A brief: what makes a worker that could answer anything answer one call, in lines of JSON.
+//! A brief: what makes a worker that could answer anything answer one call. It is one write, of lines of JSON.
+//!
+//! The call goes in as it is, as fields that the CLI puts into the body of its request in the place of its own (its setting
+//! `CLAUDE_CODE_EXTRA_BODY`): the conversation, the system prompt, tools, everything. What the CLI takes for the user's line is a dot, so
+//! that no word of a caller is ever a command, a file or a setting to it.
 
 use serde_json::{Map, Value, json};
+
+use crate::backend::{Prompt, Reason};
+
+/// Fields that are not the worker's to be told: it is told the model in another way, and always streams.
+const LEFT_OUT: [&str; 2] = ["model", "stream"];
 
 /// What a worker is asked to answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Brief {
     /// The model.
     pub model: String,
-    /// What the model is told before.
-    pub system: Vec<String>,
-    /// The most tokens to generate.
-    pub max_tokens: u32,
-    /// Fields of the Messages API that the CLI has no words for, such as `temperature`.
+    /// The call: every field of the Messages API that it sets.
     pub fields: Map<String, Value>,
-    /// What was said before.
-    pub history: Vec<Message>,
-    /// What is asked: blocks of the Messages API.
-    pub content: Vec<Value>,
-}
-
-/// A message of the conversation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    /// `user` or `assistant`.
-    pub role: String,
-    /// Blocks of the Messages API.
-    pub content: Vec<Value>,
 }
 
 impl Brief {
-    /// As a worker is told, in steps: after each but the last it says that it has taken it in.
-    pub fn steps(&self) -> Vec<String> {
-        let (mut steps, mut step) = (Vec::new(), self.settings());
-        for Message { role, content } in &self.history {
-            if role == "user" {
-                step += &line(&user(content, false));
-                steps.push(std::mem::take(&mut step));
-            } else {
-                step += &line(&json!({"type": "assistant", "message": {"role": "assistant", "content": content}}));
-            }
+    /// The call that a prompt is for this model.
+    ///
+    /// # Errors
+    /// It is none that JSON can be made of.
+    pub fn of(model: &str, prompt: &Prompt) -> Result<Self, Reason> {
+        if prompt.request.seed.is_some() {
+            return Err(invalid("seed", "Claude takes none; leave it out, or use the embedded model"));
         }
-        steps.push(step + &line(&user(&self.content, true)));
-        steps
+        let mut fields = Map::new();
+        for (name, value) in prompt.request.fields.iter().filter(|(name, _)| !LEFT_OUT.contains(name)) {
+            let value = serde_json::from_str(value.get());
+            fields.insert(name.to_owned(), value.map_err(|_| invalid(name, "holds what Claude Code cannot carry"))?);
+        }
+        fields.insert("max_tokens".to_owned(), prompt.max_tokens.into());
+        // Without any the CLI would put its own there.
+        fields.entry("system").or_insert_with(|| json!([]));
+        Ok(Self { model: model.to_owned(), fields })
     }
 
-    /// Everything that could be otherwise is said.
-    fn settings(&self) -> String {
-        let control =
-            |id: &str, request: Value| line(&json!({"type": "control_request", "request_id": id, "request": request}));
-        let environment = json!({
-            "CLAUDE_CODE_MAX_OUTPUT_TOKENS": self.max_tokens.to_string(),
-            "CLAUDE_CODE_EXTRA_BODY": Value::from(self.fields.clone()).to_string(),
-        });
+    /// As a worker is told.
+    pub fn lines(&self) -> String {
+        let environment = json!({"CLAUDE_CODE_EXTRA_BODY": Value::from(self.fields.clone()).to_string()});
         let settings = json!({"model": self.model, "env": environment});
-        let mut said = String::new();
-        if !self.system.is_empty() {
-            said += &control("system", json!({"subtype": "initialize", "systemPrompt": self.system}));
-        }
-        said + &control("settings", json!({"subtype": "apply_flag_settings", "settings": settings}))
+        let lines = [
+            json!({
+                "type": "control_request",
+                "request_id": "settings",
+                "request": {"subtype": "apply_flag_settings", "settings": settings},
+            }),
+            json!({
+                "type": "user",
+                "message": {"role": "user", "content": "."},
+                "parent_tool_use_id": null,
+                "session_id": "",
+                "client_composed": true,
+            }),
+        ];
+        lines.map(|line| line.to_string() + "\n").concat()
     }
 }
 
-fn line(said: &Value) -> String {
-    said.to_string() + "\n"
-}
-
-fn user(content: &[Value], is_asked: bool) -> Value {
-    let mut said = json!({
-        "type": "user",
-        "message": {"role": "user", "content": content},
-        "parent_tool_use_id": null,
-        "session_id": "",
-        // Without it a text that begins with `/` is a command, and `@` brings in a file.
-        "client_composed": true,
-    });
-    if !is_asked {
-        said["shouldQuery"] = false.into();
-    }
-    said
+fn invalid(field: &str, why: &str) -> Reason {
+    Reason::Invalid { field: field.to_owned().into(), message: format!("{field}: {why}") }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::backend::Asked;
 
-    fn text(text: &str) -> Vec<Value> {
-        vec![json!({"type": "text", "text": text})]
+    fn brief(fields: &str) -> Result<Brief, Reason> {
+        let asked = Asked { fields: serde_json::from_str(fields).expect("an object"), ..Asked::default() };
+        Brief::of("claude-haiku-5-5", &Prompt { request: Arc::new(asked), max_tokens: 7, ..Prompt::default() })
     }
 
     #[test]
-    fn a_text_of_many_lines_stays_in_one() {
-        let content = text("/help\n{\"type\":\"user\"}\u{2028}");
-        let brief = Brief { system: vec!["S".to_owned()], content: content.clone(), ..Brief::default() };
-        let [step] = &brief.steps()[..] else { panic!("there is no history") };
-        assert_eq!(step.lines().count(), 3, "{step}");
-        let user: Value = serde_json::from_str(step.lines().last().expect("a line")).expect("JSON");
-        assert_eq!((&user["client_composed"], &user["message"]["content"]), (&json!(true), &json!(content)));
+    fn a_call_is_carried_as_it_is() {
+        let brief = brief(r#"{"model": "haiku", "stream": false, "max_tokens": 9, "messages": [1], "tools": [{}]}"#);
+        let fields = json!({"messages": [1], "tools": [{}], "max_tokens": 7, "system": []});
+        assert_eq!(Value::from(brief.expect("a brief").fields), fields);
     }
 
     #[test]
-    fn each_turn_of_a_history_is_a_step_with_the_answer_before_it() {
-        let said = |role: &str, words| Message { role: role.to_owned(), content: text(words) };
-        let history = vec![said("user", "1"), said("assistant", "2"), said("user", "3"), said("assistant", "4")];
-        let brief = Brief { history, content: text("5"), ..Brief::default() };
-        let steps: Vec<Vec<(String, Value)>> = (brief.steps().iter())
-            .map(|step| {
-                let lines = step.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-                lines
-                    .map(|line| (line["type"].as_str().expect("a type").to_owned(), line["shouldQuery"].clone()))
-                    .collect()
-            })
-            .collect();
-        let is = |kind: &str, asks: Value| (kind.to_owned(), asks);
-        assert_eq!(
-            steps,
-            [
-                vec![is("control_request", Value::Null), is("user", json!(false))],
-                vec![is("assistant", Value::Null), is("user", json!(false))],
-                vec![is("assistant", Value::Null), is("user", Value::Null)],
-            ]
-        );
+    fn whatever_it_holds_it_is_two_lines_and_the_user_s_is_a_dot() {
+        let brief =
+            brief("{\"messages\": [{\"role\": \"user\", \"content\": \"/help\\n{}\u{2028}\"}], \"system\": \"@x\"}");
+        let lines = brief.expect("a brief").lines();
+        assert_eq!(lines.lines().count(), 2, "{lines}");
+        let user: Value = serde_json::from_str(lines.lines().last().expect("a line")).expect("JSON");
+        assert_eq!((&user["client_composed"], &user["message"]["content"]), (&json!(true), &json!(".")));
+    }
+
+    #[test]
+    fn what_cannot_be_carried_is_named() {
+        let half_a_letter = r#"{"messages": [{"role": "user", "content": "\ud800"}]}"#;
+        assert!(matches!(brief(half_a_letter), Err(Reason::Invalid { field, .. }) if field == "messages"));
     }
 }

@@ -30,7 +30,7 @@ use crate::backend::{
     Answering, Backend, Event, Events, Failure, Prompt, Reason, Said, Spend, said::Broken, said::Reader,
 };
 
-/// How long a worker may take for what costs nothing: to take in a turn of a conversation, and to make a request.
+/// How long a worker may take for what costs nothing: to take in its brief, and to make a request.
 const TELL_MAX: Duration = Duration::from_secs(10);
 
 /// How long a worker may take to pass on what it has been told; and where the upstream has failed after that.
@@ -44,15 +44,11 @@ pub(super) async fn answer(
     brief: Brief,
     prompt: Prompt,
 ) -> Result<Answering, Failure> {
-    let steps = brief.steps();
-    let (last, history) = steps.split_last().expect("something is asked");
-    for step in history {
-        taken_in(&mut worker, step).await.map_err(|error| unspent(&error))?;
-    }
+    let lines = brief.lines();
     let (tee, (tell_asked, asked), (tell, told)) = (Arc::<Tee>::default(), oneshot::channel(), oneshot::channel());
     let passing = Passing { upstream, brief, prompt, tee: Arc::clone(&tee), asked: tell_asked, tell };
     worker.gateway().allow(passing.answerer());
-    worker.tell(last, TELL_MAX).await.map_err(|error| unspent(&error))?;
+    worker.tell(&lines, TELL_MAX).await.map_err(|error| unspent(&error))?;
     has_asked(&mut worker, asked).await?;
     // A gateway that has gone without a word has gone with its worker.
     let headers = told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))??;
@@ -73,13 +69,6 @@ fn unspent(error: &WorkerError) -> Failure {
 fn failed(spend: Spend, error: &WorkerError) -> Failure {
     let message = format!("has a worker of no use: {error}");
     Failure { spend, reason: Reason::Broken { message: message.into(), retryable: true } }
-}
-
-/// A turn of the history.
-async fn taken_in(worker: &mut Ready, step: &str) -> Result<(), WorkerError> {
-    worker.tell(step, TELL_MAX).await?;
-    while !matches!(worker.line(TELL_MAX).await?, Line::Result(_)) {}
-    Ok(())
 }
 
 /// Reads until the worker has made its request.
@@ -130,7 +119,7 @@ impl Passing {
         let Self { upstream, brief, prompt, tee, asked, tell } = self;
         // Whoever waited for these may have gone; then the worker goes, too.
         let _ = asked.send(());
-        if let Err(mismatch) = grammar::check(request.body(), &brief) {
+        if let Err(mismatch) = grammar::prove(&brief, request.body()) {
             tracing::error!(%mismatch, "a worker has asked for something else than its call; it is killed, and nothing is sent");
             let _ = tell.send(Err(broken(Spend::Unspent, "has a worker that asked for something else than its call")));
             return refused(StatusCode::FORBIDDEN);

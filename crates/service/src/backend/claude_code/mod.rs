@@ -8,18 +8,18 @@ use futures_core::future::BoxFuture;
 
 use super::{Answering, Asked, Backend, Capacity, Failure, Offer, Prompt, Spend};
 use crate::{config, model::ModelChoice};
+use brief::Brief;
+use check::Outcome;
 use isolate::Isolation;
 use pool::{Kit, Pool};
-use check::Outcome;
 use slot::Slots;
 
-mod asked;
 pub mod brief;
 mod call;
 pub mod check;
 pub mod find;
 pub mod gateway;
-mod grammar;
+pub mod grammar;
 pub mod install;
 pub mod isolate;
 pub mod line;
@@ -30,8 +30,8 @@ mod pool;
 mod round;
 pub mod self_test;
 pub mod slot;
-mod tee;
 mod start;
+mod tee;
 mod unpack;
 pub mod worker;
 
@@ -73,7 +73,7 @@ impl ClaudeCode {
     }
 
     async fn answer(&self, model_id: &str, prompt: Prompt) -> Result<Answering, Failure> {
-        let brief = asked::brief(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
+        let brief = Brief::of(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
         let worker = self.pool.take().await?;
         call::answer(Arc::clone(&self.upstream), worker, brief, prompt).await
     }
@@ -106,7 +106,7 @@ impl Backend for ClaudeCode {
         let status = if wrong.is_some() { ServiceStatus::Down } else { upstream.status };
         let wrong = wrong.map(|wrong| format!("; the last could not be started: {wrong}")).unwrap_or_default();
         let beyond = upstream.detail.unwrap_or_default();
-        ServiceHealth { status, detail: Some(format!("{ready} workers are ready{wrong}; {beyond}")) }
+        ServiceHealth { status, detail: Some(format!("{ready} ready{wrong}; {beyond}")) }
     }
 
     fn count(&self, model_id: &str, request: Arc<Asked>) -> BoxFuture<'_, Result<u64, Failure>> {

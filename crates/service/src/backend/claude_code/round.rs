@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
@@ -29,7 +29,7 @@ pub(super) enum Answer {
 #[derive(Debug, Default)]
 pub(super) struct Round {
     /// The body of its request.
-    pub(super) request: Option<Value>,
+    pub(super) request: Option<Bytes>,
     /// Requests besides it.
     pub(super) refused: usize,
     /// What it had to work with.
@@ -49,7 +49,7 @@ pub(super) async fn take(
 ) -> Result<Round, WorkerError> {
     let (tell, mut told) = oneshot::channel();
     worker.gateway().allow(answerer(answer, tell));
-    worker.tell(&brief.steps().concat(), time_max).await?;
+    worker.tell(&brief.lines(), time_max).await?;
     let mut round = Round::default();
     let reading = async {
         loop {
@@ -70,10 +70,10 @@ pub(super) async fn take(
     Ok(round)
 }
 
-fn answerer(answer: Answer, tell: oneshot::Sender<Value>) -> Answerer {
+fn answerer(answer: Answer, tell: oneshot::Sender<Bytes>) -> Answerer {
     Box::new(move |request: Request<Bytes>| {
         // Nobody waits any more: the round has failed in another way.
-        let _ = tell.send(serde_json::from_slice(request.body()).unwrap_or_default());
+        let _ = tell.send(request.into_body());
         Box::pin(async move { made_up(answer) })
     })
 }

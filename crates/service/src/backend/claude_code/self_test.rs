@@ -7,11 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
     brief::Brief,
     check::{Check, Outcome, Point},
+    grammar,
     isolate::{Isolation, SLOTS_MAX},
     line::Init,
     observe,
@@ -26,9 +28,6 @@ const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The last slot, which no pool comes to.
 const SLOT: u32 = SLOTS_MAX - 1;
-
-/// What the CLI says to the model before anything else, whatever it is told.
-const PREAMBLE: &str = "You are a Claude agent, built on Anthropic's Claude Agent SDK.";
 
 /// How much is shown of what was found.
 const SHOWN_BYTES_MAX: usize = 600;
@@ -128,7 +127,7 @@ impl SelfTest<'_> {
 
     async fn literal(&self, text: &str) -> Result<(), Outcome> {
         let brief = brief(text);
-        is_exactly(&answered(self.round(&brief, Answer::Ok).await?)?, &brief)
+        is_exactly(&brief, self.round(&brief, Answer::Ok).await?)
     }
 
     /// One that the worker could read.
@@ -138,17 +137,14 @@ impl SelfTest<'_> {
         let planted = fs::write(&file, "planted").and_then(|()| worker.slot().give(&file, 0o600));
         planted.map_err(|error| format!("no file can be planted: {error}"))?;
         let brief = brief(&format!("@{}", file.display()));
-        is_exactly(&answered(round::take(&mut worker, &brief, Answer::Ok, TIME_MAX).await?)?, &brief)
+        is_exactly(&brief, round::take(&mut worker, &brief, Answer::Ok, TIME_MAX).await?)
     }
 
     async fn fields(&self) -> Result<(), Outcome> {
         let mut brief = brief("Hello");
-        brief.max_tokens = 77;
+        brief.fields.insert("max_tokens".to_owned(), json!(77));
         brief.fields.insert("temperature".to_owned(), json!(0.5));
-        let body = answered(self.round(&brief, Answer::Ok).await?)?;
-        let found =
-            json!({"max_tokens": body["max_tokens"], "temperature": body["temperature"], "model": body["model"]});
-        equal(&found, &json!({"max_tokens": 77, "temperature": 0.5, "model": MODEL}))
+        is_exactly(&brief, self.round(&brief, Answer::Ok).await?)
     }
 
     async fn denied(&self) -> Result<(), Outcome> {
@@ -160,54 +156,32 @@ impl SelfTest<'_> {
 }
 
 fn brief(text: &str) -> Brief {
-    let content = vec![json!({"type": "text", "text": text})];
-    Brief { model: MODEL.to_owned(), system: vec![SYSTEM.to_owned()], max_tokens: 100, content, ..Brief::default() }
+    let call = json!({"max_tokens": 100, "system": SYSTEM, "messages": [{"role": "user", "content": text}]});
+    let fields = call.as_object().cloned().unwrap_or_default();
+    Brief { model: MODEL.to_owned(), fields }
 }
 
 async fn ask_plainly(worker: &mut Worker) -> Result<Round, Outcome> {
     let brief = brief("Say hello.");
     let mut round = round::take(worker, &brief, Answer::Ok, TIME_MAX).await?;
     let init = round.init.take();
-    is_exactly(&answered(round)?, &brief)?;
+    is_exactly(&brief, round)?;
     Ok(Round { init, ..Round::default() })
 }
 
+/// Whether the one request of a round is its brief, and nothing else.
+fn is_exactly(brief: &Brief, round: Round) -> Result<(), Outcome> {
+    grammar::prove(brief, &answered(round)?).map_err(|mismatch| mismatch.to_string().into())
+}
+
 /// The one request of a round that was answered.
-fn answered(round: Round) -> Result<Value, Outcome> {
+fn answered(round: Round) -> Result<Bytes, Outcome> {
     match round {
         Round { request: None, .. } => Err("no request came of it".to_owned().into()),
         Round { refused: 1.., .. } => Err("it asked more than once".to_owned().into()),
         Round { ended, .. } if ended.is_error => Err("it takes an answer for a failure".to_owned().into()),
         Round { text, .. } if text != round::TEXT => Err(format!("of the answer it passes on {text:?}").into()),
         Round { request: Some(body), .. } => Ok(body),
-    }
-}
-
-/// Whether a request is the brief, and nothing else.
-fn is_exactly(body: &Value, brief: &Brief) -> Result<(), Outcome> {
-    let found = json!({
-        "tools": body.get("tools").filter(|tools| **tools != json!([])),
-        "system": without_cache(&body["system"]),
-        "messages": without_cache(&body["messages"]),
-    });
-    let text = |text: &str| json!({"type": "text", "text": text});
-    let expected = json!({
-        "tools": null,
-        "system": [text(PREAMBLE), text(&brief.system.concat())],
-        "messages": [{"role": "user", "content": brief.content}],
-    });
-    equal(&found, &expected)
-}
-
-/// Where a cache begins is no part of what is asked.
-fn without_cache(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let kept = fields.iter().filter(|(name, _)| *name != "cache_control");
-            kept.map(|(name, value)| (name.clone(), without_cache(value))).collect()
-        }
-        Value::Array(items) => items.iter().map(without_cache).collect(),
-        other => other.clone(),
     }
 }
 
@@ -232,25 +206,5 @@ async fn gone(worker: Worker) -> Result<(), Outcome> {
         Ok(true) => Ok(()),
         Ok(false) => Err("what it had started is still there".to_owned().into()),
         Err(error) => Err(format!("it cannot be waited for: {error}").into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_with_anything_besides_the_brief_is_found() {
-        let brief = brief("/help");
-        let text = |text: &str| json!({"type": "text", "text": text, "cache_control": {"type": "ephemeral"}});
-        let body = |tools: Value, content: Vec<Value>| json!({"tools": tools, "system": [text(PREAMBLE), text(SYSTEM)], "messages": [{"role": "user", "content": content}]});
-        assert_eq!(is_exactly(&body(json!([]), vec![text("/help")]), &brief), Ok(()));
-        for other in [
-            body(json!([{"name": "Bash"}]), vec![text("/help")]),
-            body(json!([]), vec![text("/help"), text("# Environment")]),
-            body(json!([]), vec![text("Help is not available")]),
-        ] {
-            assert!(matches!(is_exactly(&other, &brief), Err(Outcome::Failed(_))), "{other}");
-        }
     }
 }
