@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -158,7 +159,6 @@ def test_a_fault_is_met_as_on_the_messages_api(simulator: Simulator, name: str) 
 
 
 def test_a_caller_who_leaves_is_cancelled_and_takes_its_worker_along(pooled: Service, simulator: Simulator) -> None:
-    until(lambda: len(workers(pooled)) == WORKERS, "as many are ready as are to be")
     before = workers(pooled)
     body = json.dumps({"prompt": sim({"endless": True, "token_ms": 20}), "model": "haiku", "stream": True, "max_tokens": 5000})
     host, port = pooled.url.removeprefix("http://").split(":")
@@ -274,7 +274,7 @@ def sometimes() -> Iterator[Sometimes]:
 def test_while_no_worker_can_be_started_calls_fail_clearly_and_afterwards_they_are_answered(
     simulator: Simulator, sometimes: Sometimes, how: str, why: str
 ) -> None:
-    with serving(simulator, *flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1"})) as service:
+    with serving(simulator, *flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1", "claude-code-isolation": "process"})) as service:
         until(lambda: service.get("/health")["services"]["claude_code"]["detail"].startswith("1 ready"), "a worker is ready")
         sometimes.becomes(how)
         ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 60}
@@ -291,7 +291,7 @@ def test_while_no_worker_can_be_started_calls_fail_clearly_and_afterwards_they_a
 
 
 def test_a_worker_that_hangs_at_its_start_holds_nobody_up_for_ever(simulator: Simulator, sometimes: Sometimes) -> None:
-    with serving(simulator, *flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1"})) as service:
+    with serving(simulator, *flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1", "claude-code-isolation": "process"})) as service:
         until(lambda: service.get("/health")["services"]["claude_code"]["detail"].startswith("1 ready"), "a worker is ready")
         sometimes.becomes("hangs")
         ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 3}
@@ -307,18 +307,88 @@ def test_nothing_is_left_of_workers_that_have_served(simulator: Simulator) -> No
         return len(os.listdir("/proc/%d/fd" % process))
 
     with serving(simulator, *flags()) as service:
-        [process] = {int(open("/proc/%d/stat" % worker).read().rsplit(")", 1)[1].split()[1]) for worker in settled(service)}
+        until(lambda: ready(service) == WORKERS, "as many are ready as are to be")
+        [process] = {parent(worker) for worker in workers(service)}
         before = descriptors(process)
         with concurrent.futures.ThreadPoolExecutor(WORKERS) as callers:
             for answer in callers.map(lambda _: service.post("/v1/messages", messages("Hello")), range(30)):
                 assert answer["type"] == "message"
-        assert len(settled(service)) == WORKERS
-        until(lambda: descriptors(process) <= before + 2, "its files and sockets are closed")
         slots = Path(service.home) / "data" / "claude" / "slots"
-        assert len([path for path in slots.glob("*/*") if path.is_dir()]) == WORKERS
+        until(lambda: ready(service) == len(workers(service)) == len(list(slots.glob("*/*/"))), "all that are there are ready")
+        assert WORKERS <= ready(service) <= 2 * WORKERS
+        # What each worker has open here, and as much again for those that have served.
+        until(lambda: descriptors(process) <= 2 * before, "files and sockets of the others are closed")
 
 
-def settled(service: Service) -> "set[int]":
-    """The workers, once as many are there as are to be."""
-    until(lambda: len(workers(service)) == WORKERS, "as many are ready as are to be")
-    return workers(service)
+def ready(service: Service) -> int:
+    """How many workers are ready, those among them that have served calls."""
+    detail: str = service.get("/health")["services"]["claude_code"]["detail"]
+    return int(detail.split()[0])
+
+
+def parent(process: int) -> int:
+    return int(Path("/proc/%d/stat" % process).read_text().rsplit(")", 1)[1].split()[1])
+
+
+def test_a_worker_serves_calls_of_one_project_and_of_no_other(simulator: Simulator) -> None:
+    with serving(simulator, *flags(**{"claude-code-workers": "1"})) as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        [first] = workers(service)
+
+        def call(project: str) -> "set[int]":
+            """The workers after a call of this project."""
+            service.post("/v1/complete", {"prompt": sim(), "model": "haiku", "max_tokens": 20, "project_id": project})
+            until(lambda: ready(service) == len(workers(service)) == 2, "one rests that has served, and one is ready")
+            return workers(service)
+
+        of_one = call("one")
+        assert first in of_one and all(call("one") == of_one for _ in range(5)), "it is the same that serves"
+        [second] = of_one - {first}
+        assert second in call("other") and first not in workers(service), "that of one project was no use to another"
+
+
+def test_a_worker_that_is_to_serve_one_call_serves_one(simulator: Simulator) -> None:
+    with serving(simulator, *flags(**{"claude-code-workers": "1", "claude-code-isolation": "process"})) as service:
+        seen: "set[int]" = set()
+        for number in range(4):
+            until(lambda: ready(service) == 1 and not workers(service) & seen, "another is ready")
+            seen |= workers(service)
+            service.post("/v1/complete", {"prompt": sim(), "model": "haiku", "max_tokens": 20})
+        assert len(seen) == 4
+
+
+@pytest.mark.parametrize("script", [{"output": 20}, {"stop_reason": "refusal"}, {"tool": {"name": "Bash", "input": {}}, "stop_reason": "tool_use"}])
+def test_a_worker_that_would_ask_again_is_killed(simulator: Simulator, script: Dict[str, Any]) -> None:
+    with serving(simulator, *flags(**{"claude-code-workers": "1"})) as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        before, asked = workers(service), len(simulator.requests())
+        service.post("/v1/messages", messages(sim(script), max_tokens=20))
+        until(lambda: not before & workers(service), "it is gone")
+        assert len(simulator.requests()) == asked + 1
+
+
+def test_nothing_of_a_call_is_ever_in_another_whatever_becomes_of_them(simulator: Simulator) -> None:
+    scripts: List[Dict[str, Any]] = [
+        {}, {"output": 60}, {"status": 500, "faults": 1}, {"reset_after_events": 6, "output": 20}, {"garbage_after": 6},
+        {"stop_reason": "refusal"}, {"endless": True, "token_ms": 5}, {"thinking": {"tokens": 4}}, {}, {"error_event": {"type": "api_error", "after": 5}},
+    ]
+
+    def canary(number: int) -> str:
+        return "canary-%05d" % number
+
+    def call(number: int) -> None:
+        prompt = sim(scripts[number % len(scripts)], "".join([canary(number), "-", "of project %d " % (number % 7)]))
+        body = {"prompt": prompt, "model": "haiku", "max_tokens": 60, "timeout": 3, "project_id": "project-%d" % (number % 7)}
+        with contextlib.suppress(urllib.error.HTTPError):
+            answer = service.post("/v1/complete", body)
+            assert answer["project_id"] == body["project_id"]
+
+    with serving(simulator, *flags(**{"claude-code-workers": "4"})) as service:
+        before, count = len(simulator.requests()), 140
+        with concurrent.futures.ThreadPoolExecutor(12) as callers:
+            list(callers.map(call, range(count)))
+        asked = [json.dumps(request) for request in simulator.requests()[before:]]
+        for body in asked:
+            assert body.count("canary-") == 1, body
+        # Those of calls that met a rest of the key after a fault were not sent.
+        assert len({body[body.index("canary-"):][:12] for body in asked}) > count // 3

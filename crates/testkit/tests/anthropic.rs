@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use claude_code_api_service::{
-    backend::{Asked, Backend, Prompt, Reason, Sent, Spend, anthropic::Anthropic, conformance},
+    backend::{Asked, Backend, Prompt, Reason, Spend, anthropic::Anthropic, conformance},
     config::{Config, Settings},
     ledger::{Clamp, Ended, Entry, Limit, Limits, Project},
     project::ProjectId,
@@ -95,7 +95,7 @@ async fn every_failure_is_charged_as_what_it_was() {
         let mut fields = Fields::default();
         fields.set("messages", &[message]);
         let prompt =
-            Prompt { request: Arc::new(Asked { fields, ..Asked::default() }), max_tokens: 5, sent: Sent::default() };
+            Prompt { request: Arc::new(Asked { fields, ..Asked::default() }), max_tokens: 5, ..Prompt::default() };
         // A key of its own, as some of these are for the key to answer for.
         let Err(failure) = backend(&simulator).call("claude-sonnet-5-5", prompt).await else {
             panic!("{script}: an answer")

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use claude_code_api_wire::{Fields, Message, Role, StopReason, anthropic::Collector};
 use futures_util::StreamExt;
 
-use super::{Asked, Backend, Capacity, Event, Prompt, Said, Sent};
+use super::{Asked, Backend, Capacity, Event, Prompt, Said};
 use crate::model::ModelChoice;
 
 /// Every check.
@@ -27,7 +27,7 @@ fn prompt(max_tokens: u32) -> Prompt {
     let message = Message { role: Role::User, content: "Count from one to twenty.".to_owned() };
     let mut fields = Fields::default();
     fields.set("messages", &[message]);
-    Prompt { request: Arc::new(Asked { fields, ..Asked::default() }), max_tokens, sent: Sent::default() }
+    Prompt { request: Arc::new(Asked { fields, ..Asked::default() }), max_tokens, ..Prompt::default() }
 }
 
 fn model_id(backend: &dyn Backend) -> String {

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use crate::{
     model::{ModelChoice, Tier},
     price::Terms,
+    project::ProjectId,
     usage::Usage,
 };
 
@@ -41,6 +42,19 @@ pub struct Prompt {
     pub max_tokens: u32,
     /// Whether anything of it has left that may cost something.
     pub sent: Sent,
+    /// Whose it is, as far as a backend is to know.
+    pub affinity: Affinity,
+}
+
+/// Calls of the same affinity may follow each other in one place that keeps something of them. Nothing else can be known of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affinity(Option<ProjectId>);
+
+impl Affinity {
+    /// That of a project's calls.
+    pub fn of(project: &ProjectId) -> Self {
+        Self(Some(project.clone()))
+    }
 }
 
 /// Said by a backend before it sends what may cost something: who gives up before that pays nothing.

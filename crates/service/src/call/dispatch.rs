@@ -20,6 +20,7 @@ use crate::{
     app::App,
     backend::{Answering, Event, Events, Failure, Prompt, Reason, Said, Spend},
     failpoint::Failpoint,
+    project::ProjectId,
 };
 
 /// An answer of which the first word has come.
@@ -83,7 +84,7 @@ async fn under_one_hold<'a>(
         seen.wait_for(attempted());
         // A full queue is no reason for a lesser model.
         let turn = turn(app, target.backend.name(), reservation, request).await?;
-        let failure = match again_and_again(app, target, request, attempted, seen).await {
+        let failure = match again_and_again(app, target, (request, &reservation.project), attempted, seen).await {
             Ok(opened) => return Ok((opened, turn)),
             Err(failure) => failure,
         };
@@ -112,7 +113,7 @@ async fn turn<'a>(
 async fn again_and_again(
     app: &App,
     target: &Target,
-    request: &Request,
+    (request, project): (&Request, &ProjectId),
     attempted: impl Fn() -> Attempted,
     seen: &mut Seen,
 ) -> Result<Opened, Failure> {
@@ -124,7 +125,7 @@ async fn again_and_again(
         // While it is left alone nothing reaches the upstream, so that nothing is spared it.
         let is_asked = backend.ready_in().is_zero();
         let attempted = attempted();
-        let prompt = request.prompt(attempted.max_tokens);
+        let prompt = request.prompt(project, attempted.max_tokens);
         seen.attempt(attempted, prompt.sent.clone());
         let failure = match attempt(target, prompt, seen).await {
             Ok(opened) => return Ok(opened),

@@ -91,7 +91,7 @@ impl Offered {
         let best = grant.kept[0];
         let target = &self.routed.targets[best.index];
         let max_tokens = u32::try_from(best.output_tokens).expect("at most what was asked for");
-        (&target.offer.model_id, self.request.prompt(max_tokens))
+        (&target.offer.model_id, self.request.prompt(&self.reserve.project, max_tokens))
     }
 }
 

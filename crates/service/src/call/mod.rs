@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use crate::{
     app::App,
-    backend::{Asked, Prompt, Sent},
+    backend::{Affinity, Asked, Prompt, Sent},
     failpoint::Failpoint,
     ledger::Claim,
     model::ModelChoice,
@@ -83,8 +83,9 @@ pub struct Request {
 
 impl Request {
     /// What a backend is asked to continue.
-    fn prompt(&self, max_tokens: u32) -> Prompt {
-        Prompt { request: Arc::clone(&self.asked), max_tokens, sent: Sent::default() }
+    fn prompt(&self, project: &ProjectId, max_tokens: u32) -> Prompt {
+        let affinity = Affinity::of(project);
+        Prompt { request: Arc::clone(&self.asked), max_tokens, affinity, sent: Sent::default() }
     }
 }
 

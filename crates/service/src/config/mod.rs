@@ -19,7 +19,7 @@ use crate::price::PriceTable;
 use layers::Layers;
 pub use listen::Listen;
 pub use prices::{PriceSetting, Usd};
-pub use settings::{Allowance, BackendName, Durability, LogFormat, Settings};
+pub use settings::{Allowance, BackendName, Durability, LogFormat, Settings, WorkerIsolation};
 
 /// What the service takes.
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ pub struct ClaudeCode {
     pub path: Option<PathBuf>,
     /// Calls worked on at a time, and workers that are ready besides.
     pub workers: usize,
+    /// What a worker serves.
+    pub isolation: WorkerIsolation,
     /// Calls that may wait.
     pub queue_max: usize,
 }
@@ -303,6 +305,12 @@ impl Layers<'_> {
                 || (2 * cores).max(4),
                 1..=200,
             )?,
+            isolation: self.pick(
+                "claude_code_isolation",
+                given.claude_code_isolation,
+                file.claude_code_isolation,
+                || WorkerIsolation::Project,
+            ),
             queue_max: self.within(
                 "claude_code_queue_max",
                 given.claude_code_queue_max,

@@ -96,10 +96,13 @@ pub struct Settings {
     /// The Claude Code CLI [default: the one that `claude install` put in place, else `claude` on the PATH]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_PATH", value_name = "FILE")]
     pub claude_code_path: Option<PathBuf>,
-    /// Calls that Claude Code works on at a time; as many workers are ready besides, of about 150 MB each [default: twice the
-    /// cores, at least 4]
+    /// Calls that Claude Code works on at a time; as many workers, of about 150 MB each, are ready that have served none, and at
+    /// most as many that have [default: twice the cores, at least 4]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_WORKERS", value_name = "COUNT")]
     pub claude_code_workers: Option<usize>,
+    /// What a worker of Claude Code serves: one call, or calls of one project, one after the other [default: project]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_ISOLATION", value_enum)]
+    pub claude_code_isolation: Option<WorkerIsolation>,
     /// Calls that may wait for Claude Code, and as many items of batches; more are `overloaded` [default: 256]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_QUEUE_MAX", value_name = "COUNT")]
     pub claude_code_queue_max: Option<usize>,
@@ -142,11 +145,21 @@ pub struct Settings {
 pub enum BackendName {
     /// Claude, over the Messages API
     Anthropic,
-    /// Claude, through the Claude Code CLI: a pool of its processes, each of which answers one call
+    /// Claude, through the Claude Code CLI: a pool of its processes
     #[value(name = "claude_code")]
     ClaudeCode,
     /// A small model embedded in the service: no key, no cost, weak answers
     Local,
+}
+
+/// What a worker of Claude Code serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerIsolation {
+    /// One call; then it is killed
+    Process,
+    /// Calls of one project, one after the other
+    Project,
 }
 
 /// What the ledger survives.

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use claude_code_api_wire::anthropic::RawEvent;
+use claude_code_api_wire::{StopReason, anthropic::RawEvent};
 use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
@@ -52,8 +52,15 @@ pub(super) async fn answer(
     has_asked(&mut worker, asked).await?;
     // A gateway that has gone without a word has gone with its worker.
     let headers = told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))??;
-    let running =
-        Running { worker, reader: Reader::default(), tee, has_failed: false, gives_up: false, is_over: false };
+    let running = Running {
+        worker: Some(worker),
+        reader: Reader::default(),
+        tee,
+        has_failed: false,
+        gives_up: false,
+        said_all: None,
+        is_over: false,
+    };
     Ok(Answering { headers, events: running.events() })
 }
 
@@ -165,12 +172,15 @@ fn streamed(events: Events, tee: Arc<Tee>) -> Reply {
 
 /// An answer, as a worker passes it on.
 struct Running {
-    worker: Ready,
+    /// Until the answer is over.
+    worker: Option<Ready>,
     reader: Reader,
     tee: Arc<Tee>,
     /// Whether the upstream has, and the worker passes nothing on any more.
     has_failed: bool,
     gives_up: bool,
+    /// The tokens of an answer that the model has ended by itself.
+    said_all: Option<u64>,
     is_over: bool,
 }
 
@@ -187,8 +197,10 @@ impl Running {
                 return None;
             }
             let event = running.next().await;
-            // What a worker does after the end, such as asking for more, is not waited for.
             running.is_over = !matches!(&event, Ok(event) if event.said != Said::End);
+            if running.is_over {
+                running.end(event.is_ok());
+            }
             Some((event, running))
         }))
     }
@@ -199,9 +211,10 @@ impl Running {
             if let Some(failure) = self.failure_after_all() {
                 return Err(failure);
             }
+            let worker = self.worker.as_mut().expect("the answer is not over");
             let time_max = if self.has_failed { PASS_ON_FAILED_MAX } else { PASS_ON_MAX };
             let line = tokio::select! {
-                line = timeout(time_max, self.worker.line(PASS_ON_MAX * 2)) => line,
+                line = timeout(time_max, worker.line(PASS_ON_MAX * 2)) => line,
                 () = self.tee.failed(), if !self.has_failed => {
                     self.has_failed = true;
                     continue;
@@ -211,7 +224,7 @@ impl Running {
                 Ok(Ok(Line::Event(raw))) => {
                     let event = self.read(raw.get());
                     if let Ok(event) = &event {
-                        self.tee.came(&event.said);
+                        self.hear(&event.said);
                     }
                     return event;
                 }
@@ -228,8 +241,23 @@ impl Running {
         }
     }
 
+    /// A worker whose answer ended because the model had said all of it may serve another call; any other is killed.
+    fn end(&mut self, is_whole: bool) {
+        let worker = self.worker.take();
+        if let (Some(worker), Some(tokens), true) = (worker, self.said_all, is_whole) {
+            worker.rest(tokens);
+        }
+    }
+
     fn failure_after_all(&self) -> Option<Failure> {
         if self.tee.is_passed_on() || self.gives_up { self.tee.take_failure() } else { None }
+    }
+
+    fn hear(&mut self, said: &Said) {
+        self.tee.came(said);
+        if let Said::Stop { stop_reason: StopReason::EndTurn | StopReason::StopSequence, usage, .. } = said {
+            self.said_all = Some(usage.output_tokens);
+        }
     }
 
     fn read(&mut self, data: &str) -> Result<Event, Failure> {

@@ -1,5 +1,5 @@
-//! Backend `claude_code`: the Claude Code CLI, headless. Workers are started ahead, each answers one call, and none reaches anything but
-//! the gateway in this process: what goes upstream is the call as the anthropic backend asks it, with its keys.
+//! Backend `claude_code`: the Claude Code CLI, headless. Workers are started ahead, each answers calls of one project, and none reaches
+//! anything but the gateway in this process: what goes upstream is the call as the anthropic backend asks it, with its keys.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -68,13 +68,19 @@ impl ClaudeCode {
                 ));
             }
         }
-        let kit = Kit { program, slots, isolation, ready_max: settings.workers };
+        let kit = Kit {
+            program,
+            slots,
+            isolation,
+            ready_max: settings.workers,
+            recycles: settings.isolation == config::WorkerIsolation::Project,
+        };
         Ok(Self { upstream, pool: Pool::new(kit), settings: settings.clone() })
     }
 
     async fn answer(&self, model_id: &str, prompt: Prompt) -> Result<Answering, Failure> {
         let brief = Brief::of(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
-        let worker = self.pool.take().await?;
+        let worker = self.pool.take(&prompt.affinity).await?;
         call::answer(Arc::clone(&self.upstream), worker, brief, prompt).await
     }
 }

@@ -1,4 +1,5 @@
-//! The pool: workers that are ready before anybody asks for one. Each serves one call and is killed; another takes its place.
+//! The pool: workers that are ready before anybody asks for one. One that has served a call may serve the next of the same affinity, for a
+//! while; then it is killed, and another takes its place.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -8,14 +9,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::Notify, sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore},
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use super::{
     isolate::{Isolation, SLOTS_MAX},
+    line::Line,
     slot::{Slot, Slots},
     worker::{Worker, WorkerError},
 };
-use crate::backend::{Failure, Reason, Spend};
+use crate::backend::{Affinity, Failure, Reason, Spend};
 
 /// How long a worker may take to become ready: many times what it takes on a busy machine.
 const READY_MAX: Duration = Duration::from_secs(20);
@@ -25,6 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// After so many in a row that could not be started, a call does not wait for the next.
 const FAILURES_MAX: u32 = 3;
+
+/// How long a worker that has served a call may take to be ready again.
+const REST_MAX: Duration = Duration::from_secs(2);
+
+/// How many calls a worker serves, and how many tokens of answers: it keeps them in its memory.
+const ROUNDS_MAX: u32 = 100;
+const TOKENS_MAX: u64 = 50_000;
 
 /// The pause after a worker that could not be started, which doubles with each one more.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -38,8 +52,10 @@ pub(super) struct Kit {
     pub(super) program: PathBuf,
     pub(super) slots: Slots,
     pub(super) isolation: Isolation,
-    /// How many are kept ready.
+    /// How many are kept ready that have served no call, and at most as many that have.
     pub(super) ready_max: usize,
+    /// Whether a worker may serve more calls than one.
+    pub(super) recycles: bool,
 }
 
 struct Shared {
@@ -53,6 +69,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     ready: VecDeque<Ready>,
+    /// Those that have served calls, the one that has rested longest first.
+    used: VecDeque<Ready>,
     /// How many are being started.
     starting: usize,
     /// The numbers of slots in use, and the last that was given out.
@@ -75,15 +93,16 @@ impl Pool {
     }
 
     /// A worker that is ready, and nobody else's.
-    pub(super) async fn take(&self) -> Result<Ready, Failure> {
+    pub(super) async fn take(&self, affinity: &Affinity) -> Result<Ready, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let changed = self.0.changed.notified();
-            let taken = self.0.locked().ready.pop_front();
+            let taken = self.0.locked().pop(affinity);
             self.0.fill();
-            if let Some(mut worker) = taken {
-                if worker.is_alive() {
-                    return Ok(worker);
+            if let Some(mut ready) = taken {
+                if ready.is_alive() {
+                    ready.affinity = affinity.clone();
+                    return Ok(ready);
                 }
                 continue;
             }
@@ -99,7 +118,8 @@ impl Pool {
     /// How many are ready, and what is wrong where none is.
     pub(super) fn health(&self) -> (usize, Option<String>) {
         let state = self.0.locked();
-        (state.ready.len(), state.wrong.clone().filter(|_| state.ready.is_empty()))
+        let ready = state.ready.len() + state.used.len();
+        (ready, state.wrong.clone().filter(|_| ready == 0))
     }
 }
 
@@ -107,9 +127,17 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let mut state = self.0.locked();
         state.tasks.abort_all();
-        let ready = std::mem::take(&mut state.ready);
+        let ready = (std::mem::take(&mut state.ready), std::mem::take(&mut state.used));
         drop(state);
         drop(ready);
+    }
+}
+
+impl State {
+    /// One that knows calls of this affinity, else one that knows none.
+    fn pop(&mut self, affinity: &Affinity) -> Option<Ready> {
+        let used = self.used.iter().rposition(|worker| worker.affinity == *affinity);
+        used.and_then(|at| self.used.remove(at)).or_else(|| self.ready.pop_front())
     }
 }
 
@@ -162,7 +190,19 @@ impl Shared {
         let slot = Slot::open(slots, number.0, isolation).map_err(WorkerError::Start)?;
         let mut worker = Worker::start(program, slot, isolation).await?;
         worker.ready(READY_MAX).await?;
-        Ok(Ready { worker: Some(worker), number: Some(number) })
+        let (affinity, rounds, tokens) = (Affinity::default(), 0, 0);
+        Ok(Ready { worker: Some(worker), number: Some(number), affinity, rounds, tokens })
+    }
+
+    /// A worker is ready again. There are never more of these than calls at a time.
+    fn put(&self, ready: Ready) {
+        let mut state = self.locked();
+        state.used.push_back(ready);
+        let most = self.kit.ready_max;
+        let too_many = if state.used.len() > most { state.used.pop_front() } else { None };
+        drop(state);
+        drop(too_many);
+        self.changed.notify_waiters();
     }
 
     /// One that is not in use, and was not for the longest time. The last slot is the self-test's.
@@ -199,6 +239,42 @@ impl Drop for Number {
 pub(super) struct Ready {
     worker: Option<Worker>,
     number: Option<Number>,
+    /// That of the calls that it serves.
+    affinity: Affinity,
+    /// How many it has served, and tokens of their answers.
+    rounds: u32,
+    tokens: u64,
+}
+
+impl Ready {
+    /// Its answer has ended as the model wanted: it may serve another call, once it has ended its round.
+    pub(super) fn rest(mut self, tokens: u64) {
+        self.rounds += 1;
+        self.tokens += tokens;
+        let number = self.number.as_ref().expect("it is taken only by drop");
+        let shared = Arc::clone(&number.1);
+        if !shared.kit.recycles || self.rounds >= ROUNDS_MAX || self.tokens >= TOKENS_MAX {
+            return;
+        }
+        let resting = Arc::clone(&shared);
+        shared.locked().tasks.spawn(async move {
+            let ended = timeout(REST_MAX, self.end_of_round()).await;
+            if matches!(ended, Ok(true)) {
+                resting.put(self);
+            }
+        });
+    }
+
+    /// Whether the round ends in good order, and nothing was asked besides.
+    async fn end_of_round(&mut self) -> bool {
+        loop {
+            match self.line(REST_MAX).await {
+                Ok(Line::Result(ended)) => return !ended.is_error && self.gateway().refused() == 0,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
 }
 
 impl Deref for Ready {
