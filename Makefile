@@ -1,4 +1,4 @@
-.PHONY: help demo test check crash faults fuzz sdk bench-batch bench-client bench-fairness bench-ledger bench-local fmt
+.PHONY: help demo test check crash faults fuzz sdk bench-batch bench-cli bench-client bench-fairness bench-ledger bench-local fmt
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
 demo: ## From a fresh checkout to an answer: install what is missing, build, start, call
@@ -20,6 +20,8 @@ fuzz: ## Two minutes of new bytes for the decoder and the dialects; needs cargo-
 	  mkdir -p fuzz/corpus/$$target && cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=60 -max_len=4000 || exit 1; done
 bench-batch: ## Items a second of batches, stored and waited for, and the memory that they take
 	@cargo build --release --locked && cargo run --release --locked -p claude-code-api-testkit --bin bench-batch
+bench-cli: ## The pool of Claude Code CLIs beside the CLI by itself and its Python SDK: how soon, how many, and what it takes
+	@scripts/bench-cli.sh
 bench-client: ## What a call, a token and a client take in Python: ours, the official SDKs and httpx side by side
 	@scripts/bench-client.sh
 bench-fairness: ## How long a call takes beside a batch of another project, and alone
