@@ -166,8 +166,9 @@ def simulating() -> Iterator[Simulator]:
 
 
 @contextlib.contextmanager
-def serving(simulator: Simulator, *arguments: str) -> Iterator[Service]:
-    """A service of its own data folder, until the end of the block. Then every call of it is settled, and its books agree."""
+def serving(simulator: Simulator, *arguments: str, logs: str = "") -> Iterator[Service]:
+    """A service of its own data folder, until the end of the block. Then every call of it is settled, and its books agree; and it has
+    logged no error, or none but this."""
     with tempfile.TemporaryDirectory() as home, open(home + "/log", "w+b") as log:
         os.chmod(home, 0o755)  # so that workers can have users of their own
         upstream = {"ANTHROPIC_API_KEY": UPSTREAM_KEY, "ANTHROPIC_BASE_URL": simulator.url}
@@ -187,7 +188,7 @@ def serving(simulator: Simulator, *arguments: str) -> Iterator[Service]:
             assert process.wait(20) == 0, "the service ends in order when it is told to"
             log.seek(0)
             wrong = [line for line in log.read().decode().splitlines() if " ERROR " in line]
-            assert not wrong, wrong
+            assert all(logs and logs in line for line in wrong) and bool(wrong) == bool(logs), wrong
 
 
 @pytest.fixture(scope="module")

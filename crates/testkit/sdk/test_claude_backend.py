@@ -238,6 +238,22 @@ BROKEN = {
     "dies": "#!/bin/sh\necho 'no room' >&2\nexit 7\n",
     "babbles": "#!/bin/sh\nread -r line\necho 'this is no JSON'\n",
     "hangs": "#!/bin/sh\nread -r ping\nread -r more\n",
+    # Asks what it was told, and something that it was not: what another caller has said, for example.
+    "leaks": """#!/usr/bin/python3
+import json, os, socket, sys
+print(json.dumps({"type": "control_response", "response": {"subtype": "success", "request_id": "ready"}}), flush=True)
+sys.stdin.readline()
+told = json.loads(sys.stdin.readline())["request"]["settings"]
+body = {**json.loads(told["env"]["CLAUDE_CODE_EXTRA_BODY"]), "model": told["model"], "stream": True}
+body["messages"].insert(0, {"role": "user", "content": "of another caller"})
+body = json.dumps(body).encode()
+gateway = socket.socket(socket.AF_UNIX)
+gateway.connect(os.environ["ANTHROPIC_UNIX_SOCKET"])
+gateway.sendall(b"POST /v1/messages HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: %d\\r\\n\\r\\n" % len(body) + body)
+gateway.recv(9999)
+sys.stdin.readline()
+sys.stdin.readline()
+""",
 }
 
 
@@ -288,6 +304,22 @@ def test_while_no_worker_can_be_started_calls_fail_clearly_and_afterwards_they_a
         sometimes.is_well()
         until(lambda: service.get("/health")["services"]["claude_code"]["status"] == "ok", "it has recovered")
         assert service.post("/v1/complete", ask)["backend"] == "claude_code"
+
+
+def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_leaves(
+    simulator: Simulator, sometimes: Sometimes
+) -> None:
+    told = flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1", "claude-code-isolation": "process"})
+    with serving(simulator, *told, logs="messages: a list of 2, where a list of 1 was given") as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        sometimes.becomes("leaks")
+        ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20}
+        service.post("/v1/complete", ask)
+        before = len(simulator.requests())
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            service.post("/v1/complete", ask)
+        assert "asked for something else than its call" in json.load(failed.value)["error"]["message"]
+        assert (len(simulator.requests()), len(service.entries("default"))) == (before, 1), "nothing was sent, nothing is paid"
 
 
 def test_a_worker_that_hangs_at_its_start_holds_nobody_up_for_ever(simulator: Simulator, sometimes: Sometimes) -> None:
