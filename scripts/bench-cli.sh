@@ -13,8 +13,8 @@ cargo build --quiet --locked --profile "$profile"
 "$bench/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r bench/cli/requirements.txt
 # Where `make sdk` puts it; else where it is installed for this.
 claude=$target/sdk/node_modules/.bin/claude
-if ! "$claude" --version >/dev/null 2>&1; then
-  "$built/claude-code-api" claude install --data-dir "$bench"
-  claude=$(ls -t "$bench"/claude/*/claude | head -n 1)
+if ! env -i HOME=/dev/null "$claude" --version >/dev/null 2>&1; then
+  claude=$("$built/claude-code-api" claude install --data-dir "$bench")
+  claude=${claude##*: }
 fi
 exec "$bench/venv/bin/python" -B bench/cli/compare.py "$built" "$claude"

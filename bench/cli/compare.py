@@ -13,6 +13,7 @@ import http.client
 import itertools
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def taken(way: Call, service: Optional[machine.Service], calls: int, callers: in
     def spent() -> float:
         return sum(os.times()[:4]) + (service.cpu_s() if service else 0)
 
-    threads = [threading.Thread(target=work) for _ in range(callers)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(callers)]
     cpu, begun = spent(), time.perf_counter()
     for thread in threads:
         thread.start()
@@ -215,15 +216,15 @@ def compare(service: machine.Service, program: str) -> None:
     ways = {COLD: cold, "SDK, `query()`": sdk.query, CONNECTED: sdk.client, "ours": Ours(service.address, 1)}
     for way in ways.values():
         way(0)  # The first one reads the program from the disk.
-    show_head("One call at a time, when the pool is full.", "", "first delta p50", "p95", "CPU a call", "first delta, ÷", "CPU, ÷")
+    show_head("One call at a time, when the pool is full.", "", "first delta p50", "p95", "CPU a call", "first delta, ratio", "CPU, ratio")
     show(turns(ways, service, UNHURRIED, 1, unhurried=True), ["p50_ms", "p95_ms", "cpu_ms"], ["p50_ms", "cpu_ms"])
     del ways[CONNECTED]  # Without a pause nobody connects ahead.
     ways["ours, 10 projects"] = Ours(service.address, 10)
     for callers, calls in CALLERS.items():
         title = "Callers without a pause: %d." % callers
-        show_head(title, "", "calls/s", "first delta p50", "p95", "CPU a call", "calls/s, ×", "first delta, ÷")
+        show_head(title, "", "calls/s", "first delta p50", "p95", "CPU a call", "calls/s, ratio", "first delta, ratio")
         show(turns(ways, service, calls, callers), ["rate", "p50_ms", "p95_ms", "cpu_ms"], ["rate", "p50_ms"])
-    show_head("Memory.", "", "resident", "of it anonymous", "resident, ÷")
+    show_head("Memory.", "", "resident", "of it anonymous", "resident, ratio")
     show({COLD + ", answered": cold.memory_mib(), **memory}, ["resident_mib", "anonymous_mib"], ["resident_mib"])
 
 
@@ -264,4 +265,6 @@ def show(rows: Dict[str, Figures], names: Sequence[str], ratios: Sequence[str]) 
 
 
 if __name__ == "__main__":
+    # What was started is ended then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     main(Path(sys.argv[1]), sys.argv[2])
