@@ -303,7 +303,7 @@ impl Layers<'_> {
                 given.claude_code_workers,
                 file.claude_code_workers,
                 || (2 * cores).max(4),
-                1..=200,
+                1..=100,
             )?,
             isolation: self.pick(
                 "claude_code_isolation",

@@ -50,6 +50,7 @@ pub(super) async fn answer(
     worker.gateway().allow(passing.answerer());
     worker.tell(&lines, TELL_MAX).await.map_err(|error| unspent(&error))?;
     has_asked(&mut worker, asked).await?;
+    worker.replace();
     // A gateway that has gone without a word has gone with its worker.
     let headers = told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))??;
     let running = Running {

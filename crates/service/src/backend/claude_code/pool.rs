@@ -13,7 +13,7 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore},
     task::JoinSet,
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 use super::{
@@ -64,6 +64,8 @@ struct Shared {
     starting: Semaphore,
     state: Mutex<State>,
     changed: Notify,
+    /// Calls that wait for a worker, in the order in which they came.
+    line: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -71,6 +73,8 @@ struct State {
     ready: VecDeque<Ready>,
     /// Those that have served calls, the one that has rested longest first.
     used: VecDeque<Ready>,
+    /// Those that end a round, by their affinity: they will be ready in a moment, or gone.
+    resting: Vec<Affinity>,
     /// How many are being started.
     starting: usize,
     /// The numbers of slots in use, and the last that was given out.
@@ -86,20 +90,33 @@ impl Pool {
     /// One that begins to fill itself.
     pub(super) fn new(kit: Kit) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let shared = Shared { kit, starting: Semaphore::new(cores), state: Mutex::default(), changed: Notify::new() };
+        let shared = Shared {
+            kit,
+            starting: Semaphore::new(cores),
+            state: Mutex::default(),
+            changed: Notify::new(),
+            line: tokio::sync::Mutex::default(),
+        };
         let pool = Self(Arc::new(shared));
         pool.0.fill();
         pool
     }
 
-    /// A worker that is ready, and nobody else's.
+    /// A worker that is ready, and nobody else's. Whoever waits for one has it before whoever comes later.
     pub(super) async fn take(&self, affinity: &Affinity) -> Result<Ready, Failure> {
-        let deadline = Instant::now() + PATIENCE;
+        match timeout(PATIENCE, self.next(affinity)).await {
+            Ok(taken) => taken,
+            Err(_) => Err(self.0.none()),
+        }
+    }
+
+    async fn next(&self, affinity: &Affinity) -> Result<Ready, Failure> {
+        let _turn = self.0.line.lock().await;
         loop {
             let changed = self.0.changed.notified();
             let taken = self.0.locked().pop(affinity);
-            self.0.fill();
             if let Some(mut ready) = taken {
+                // It may have died while it was waiting.
                 if ready.is_alive() {
                     ready.affinity = affinity.clone();
                     return Ok(ready);
@@ -109,9 +126,8 @@ impl Pool {
             if self.0.locked().failures >= FAILURES_MAX {
                 return Err(self.0.none());
             }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Err(self.0.none());
-            }
+            self.0.fill();
+            changed.await;
         }
     }
 
@@ -134,10 +150,18 @@ impl Drop for Pool {
 }
 
 impl State {
-    /// One that knows calls of this affinity, else one that knows none.
+    /// One that knows calls of this affinity, else one that knows none; but none where one that does is about to be ready.
     fn pop(&mut self, affinity: &Affinity) -> Option<Ready> {
-        let used = self.used.iter().rposition(|worker| worker.affinity == *affinity);
-        used.and_then(|at| self.used.remove(at)).or_else(|| self.ready.pop_front())
+        match self.used.iter().rposition(|worker| worker.affinity == *affinity) {
+            Some(at) => self.used.remove(at),
+            None if self.resting.contains(affinity) => None,
+            None => self.ready.pop_front(),
+        }
+    }
+
+    fn rested(&mut self, affinity: &Affinity) {
+        let at = self.resting.iter().position(|resting| resting == affinity);
+        self.resting.swap_remove(at.expect("it was noted"));
     }
 }
 
@@ -257,12 +281,23 @@ impl Ready {
             return;
         }
         let resting = Arc::clone(&shared);
-        shared.locked().tasks.spawn(async move {
+        let mut state = shared.locked();
+        state.resting.push(self.affinity.clone());
+        state.tasks.spawn(async move {
             let ended = timeout(REST_MAX, self.end_of_round()).await;
+            resting.locked().rested(&self.affinity);
             if matches!(ended, Ok(true)) {
                 resting.put(self);
+            } else {
+                drop(self);
+                resting.changed.notify_waiters();
             }
         });
+    }
+
+    /// It works: now is the time to start the one that takes its place, which would have been in its way before.
+    pub(super) fn replace(&self) {
+        self.number.as_ref().expect("it is taken only by drop").1.fill();
     }
 
     /// Whether the round ends in good order, and nothing was asked besides.
