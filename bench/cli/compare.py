@@ -32,7 +32,7 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 UNHURRIED = 15  # calls a round
 COLD = "`claude -p`"
 CONNECTED = "SDK, connected client"
-CALLERS = {1: 12, 4: 16, 16: 48}  # and calls a round
+CALLERS = {1: 20, 4: 40, 16: 80}  # and calls a round
 FORMATS = {"ms": "%.0f ms", "rate": "%.1f", "mib": "%.0f MiB"}
 
 Figures = Dict[str, float]
@@ -122,12 +122,12 @@ def by_name(flags: List[str]) -> Dict[str, Optional[str]]:
 class Ours:
     """The service, streamed, in the native dialect; a connection a caller."""
 
-    def __init__(self, address: str, projects: int) -> None:
-        self.address, self.projects, self.callers = address, projects, threading.local()
+    def __init__(self, service: machine.Service, projects: int) -> None:
+        self.service, self.projects, self.callers = service, projects, threading.local()
 
     def __call__(self, number: int) -> float:
         if not hasattr(self.callers, "connection"):
-            self.callers.connection = http.client.HTTPConnection(self.address)
+            self.callers.connection = http.client.HTTPConnection(self.service.address)
         project = "project-%d" % (number % self.projects)
         body = {"prompt": PROMPT, "model": MODEL, "max_tokens": 50, "stream": True, "project_id": project}
         begun = time.perf_counter()
@@ -204,26 +204,28 @@ def main(built: Path, program: str) -> None:
         os.environ.clear()
         os.environ.update(machine.quiet(home, upstream))
         os.chdir(home)
-        with machine.service(built / "claude-code-api", program, home) as service:
-            compare(service, program)
+        serving = [machine.service(built / "claude-code-api", program, home, isolation) for isolation in ("project", "process")]
+        with serving[0] as service, serving[1] as single_use:
+            compare(service, single_use, program)
 
 
-def compare(service: machine.Service, program: str) -> None:
+def compare(service: machine.Service, single_use: machine.Service, program: str) -> None:
     worker = service.workers()[0]
     memory = {"ours, a worker that is ready": machine.memory_mib(worker), "ours, the service": machine.memory_mib(service.id)}
     flags = machine.arguments(worker)
     cold, sdk = Cold(program, flags), Sdk(program, flags)
-    ways = {COLD: cold, "SDK, `query()`": sdk.query, CONNECTED: sdk.client, "ours": Ours(service.address, 1)}
+    ways = {COLD: cold, "SDK, `query()`": sdk.query, CONNECTED: sdk.client}
+    ways.update({"ours": Ours(service, 1), "ours, a worker a call": Ours(single_use, 1)})
     for way in ways.values():
         way(0)  # The first one reads the program from the disk.
     show_head("One call at a time, when the pool is full.", "", "first delta p50", "p95", "CPU a call", "first delta, ratio", "CPU, ratio")
-    show(turns(ways, service, UNHURRIED, 1, unhurried=True), ["p50_ms", "p95_ms", "cpu_ms"], ["p50_ms", "cpu_ms"])
+    show(turns(ways, UNHURRIED, 1, unhurried=True), ["p50_ms", "p95_ms", "cpu_ms"], ["p50_ms", "cpu_ms"])
     del ways[CONNECTED]  # Without a pause nobody connects ahead.
-    ways["ours, 10 projects"] = Ours(service.address, 10)
+    ways["ours, 10 projects"] = Ours(service, 10)
     for callers, calls in CALLERS.items():
         title = "Callers without a pause: %d." % callers
         show_head(title, "", "calls/s", "first delta p50", "p95", "CPU a call", "calls/s, ratio", "first delta, ratio")
-        show(turns(ways, service, calls, callers), ["rate", "p50_ms", "p95_ms", "cpu_ms"], ["rate", "p50_ms"])
+        show(turns(ways, calls, callers), ["rate", "p50_ms", "p95_ms", "cpu_ms"], ["rate", "p50_ms"])
     show_head("Memory.", "", "resident", "of it anonymous", "resident, ratio")
     show({COLD + ", answered": cold.memory_mib(), **memory}, ["resident_mib", "anonymous_mib"], ["resident_mib"])
 
@@ -233,13 +235,13 @@ def version(program: str) -> str:
     return subprocess.run([program, "--version"], env=environment, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
 
 
-def turns(ways: Dict[str, Call], service: machine.Service, calls: int, callers: int, unhurried: bool = False) -> Dict[str, Figures]:
+def turns(ways: Dict[str, Call], calls: int, callers: int, unhurried: bool = False) -> Dict[str, Figures]:
     """The ways take turns, so that what disturbs the machine disturbs all of them."""
     rounds: Dict[str, List[Taken]] = {name: [] for name in ways}
     for number in range(ROUNDS):
         for name, way in ways.items():
             tell("%d callers, round %d of %d: %s" % (callers, number + 1, ROUNDS, name))
-            ours = service if isinstance(way, Ours) else None
+            ours = way.service if isinstance(way, Ours) else None
             rounds[name].append(taken(way, ours, calls, callers, unhurried))
     tell("")
     return {name: figures(several) for name, several in rounds.items()}

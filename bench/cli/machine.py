@@ -72,9 +72,9 @@ class Service:
         self.address, self.id = listens.group(1), process.pid
 
     def settle(self) -> None:
-        """Waits until every worker is ready that is to be, and so every one that was used is replaced."""
+        """Waits until every worker is ready that is there, and as many as are to be: one that was killed is replaced."""
         deadline = time.monotonic() + PATIENCE_S
-        while self.ready() < WORKERS:
+        while not self.ready() == len(self.workers()) >= WORKERS:
             assert time.monotonic() < deadline, "the pool is not full after %d s" % PATIENCE_S
             time.sleep(POLL_S)
 
@@ -92,9 +92,10 @@ class Service:
 
 
 @contextlib.contextmanager
-def service(program: Path, claude: str, folder: str) -> Iterator[Service]:
-    command = [str(program), "serve", "--listen", "127.0.0.1:0", "--data-dir", folder + "/data", "--log", "warn"]
+def service(program: Path, claude: str, folder: str, isolation: str) -> Iterator[Service]:
+    command = [str(program), "serve", "--listen", "127.0.0.1:0", "--data-dir", folder + "/" + isolation, "--log", "warn"]
     command += ["--backend", "claude_code", "--claude-code-path", claude, "--claude-code-workers", str(WORKERS)]
+    command += ["--claude-code-isolation", isolation]
     with running(command) as process:
         service = Service(process)
         service.settle()
