@@ -79,7 +79,8 @@ impl Subscriber for ToPython {
         event.record(&mut line);
         match MAILBOX.try_with(Arc::clone) {
             Ok(slot) => slot.put(0, Ok(Outcome::Line(line))),
-            Err(_) => Python::attach(|py| line.write(py)),
+            // A thread that has outlived the interpreter has nobody to tell.
+            Err(_) => Python::try_attach(|py| line.write(py)).unwrap_or_default(),
         }
     }
 

@@ -97,6 +97,8 @@ impl SyncCore {
 }
 
 /// Runs `work` without the GIL. It is given a function that says whether a signal handler has raised.
+///
+/// A daemon thread may outlive the interpreter. `Python::attach` would enter what is left of it, and crash.
 pub(crate) fn unless_interrupted<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T, Error> + Send,
@@ -105,8 +107,8 @@ pub(crate) fn unless_interrupted<T: Send>(
     let result = py.detach(|| {
         work(&mut || {
             #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
-            let checked = Python::attach(|py| py.check_signals());
-            raised = checked.err();
+            let checked = Python::try_attach(|py| py.check_signals());
+            raised = checked.and_then(Result::err);
             raised.is_some()
         })
     });

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from answers import START, delta
+from answers import START, delta, ok
 from programs import run
 from scripted import Scripted, hold
 
@@ -78,6 +78,27 @@ def test_the_interpreter_ends_in_silence_with_something_open(server: Scripted, w
     assert (ended.out, ended.err) == ("", "")
     assert ended.took < BOUND
     print("whole program: %.0f ms" % (ended.took * 1e3))
+
+
+# When the interpreter has gone, the process still reads its input, which ends a second after its start.
+OUTLIVED = """
+        import ctypes, os, subprocess
+        os.dup2(subprocess.Popen(["sleep", "1"], stdout=subprocess.PIPE).stdout.fileno(), 0)
+        process = ctypes.CDLL(None)
+        getattr(process, "__cxa_atexit")(process.getchar, None, None)
+        client = ClaudeClient(url)
+        for _ in range(8):
+            threading.Thread(target=lambda: client.complete("hi"), daemon=True).start()
+            time.sleep(0.006)
+        time.sleep(0.3)
+"""
+
+
+@pytest.mark.parametrize("answer", [[hold], [0.6, *ok()]], ids=["no answer", "an answer"])
+def test_daemon_threads_outlive_the_interpreter_in_silence(server: Scripted, answer):
+    server.script(*[answer] * 8)
+    ended = run(HEAD + OUTLIVED, server.url)
+    assert (ended.out, ended.err) == ("", "")
 
 
 IMPORT = """
