@@ -72,7 +72,7 @@ impl ClaudeCode {
             program,
             slots,
             isolation,
-            ready_max: settings.workers,
+            workers: settings.workers,
             recycles: settings.isolation == config::WorkerIsolation::Project,
         };
         Ok(Self { upstream, pool: Pool::new(kit), settings: settings.clone() })

@@ -11,12 +11,16 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     brief::Brief,
     gateway::{Answerer, Reply, reply},
+    grammar,
     line::{Ended, Init, Line},
     worker::{Worker, WorkerError},
 };
 
 /// What the answer says.
-pub(super) const TEXT: &str = "Hello";
+const TEXT: &str = "Hello";
+
+const SYSTEM: &str = "Answer in one word.";
+const MODEL: &str = "claude-haiku-5-5";
 
 /// How the request is answered.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +42,34 @@ pub(super) struct Round {
     pub(super) text: String,
     /// How it ended.
     pub(super) ended: Ended,
+}
+
+impl Round {
+    /// Whether its one request is its brief, and nothing else, and was taken for answered; else what it is, in words.
+    pub(super) fn proves(self, brief: &Brief) -> Result<(), String> {
+        let body = match self {
+            Self { request: None, .. } => return Err("no request came of it".to_owned()),
+            Self { refused: 1.., .. } => return Err("it asked more than once".to_owned()),
+            Self { ended, .. } if ended.is_error => return Err("it takes an answer for a failure".to_owned()),
+            Self { text, .. } if text != TEXT => return Err(format!("of the answer it passes on {text:?}")),
+            Self { request: Some(body), .. } => body,
+        };
+        grammar::prove(brief, &body).map_err(|mismatch| mismatch.to_string())
+    }
+}
+
+/// What asks for a text like this one.
+pub(super) fn brief(text: &str) -> Brief {
+    let call = json!({"max_tokens": 100, "system": SYSTEM, "messages": [{"role": "user", "content": text}]});
+    let fields = call.as_object().cloned().unwrap_or_default();
+    Brief { model: MODEL.to_owned(), fields }
+}
+
+/// Has a worker answer a call of nobody's: what it does once in its life is then done, and it has shown that it asks for what it is told.
+pub(super) async fn prime(worker: &mut Worker, time_max: Duration) -> Result<(), WorkerError> {
+    let brief = brief("Say hello.");
+    let round = take(worker, &brief, Answer::Ok, time_max).await?;
+    round.proves(&brief).map_err(WorkerError::Unfit)
 }
 
 /// Briefs a worker, answers its request, and reads until its round ends.

@@ -7,13 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
     brief::Brief,
     check::{Check, Outcome, Point},
-    grammar,
     isolate::{Isolation, SLOTS_MAX},
     line::Init,
     observe,
@@ -31,9 +29,6 @@ const SLOT: u32 = SLOTS_MAX - 1;
 
 /// How much is shown of what was found.
 const SHOWN_BYTES_MAX: usize = 600;
-
-const SYSTEM: &str = "Answer in one word.";
-const MODEL: &str = "claude-haiku-5-5";
 
 const AFTER_READY: [Check; 9] = [
     Check::Environment,
@@ -126,8 +121,8 @@ impl SelfTest<'_> {
     }
 
     async fn literal(&self, text: &str) -> Result<(), Outcome> {
-        let brief = brief(text);
-        is_exactly(&brief, self.round(&brief, Answer::Ok).await?)
+        let brief = round::brief(text);
+        Ok(self.round(&brief, Answer::Ok).await?.proves(&brief)?)
     }
 
     /// One that the worker could read.
@@ -136,53 +131,31 @@ impl SelfTest<'_> {
         let file = worker.slot().temporary().join("planted");
         let planted = fs::write(&file, "planted").and_then(|()| worker.slot().give(&file, 0o600));
         planted.map_err(|error| format!("no file can be planted: {error}"))?;
-        let brief = brief(&format!("@{}", file.display()));
-        is_exactly(&brief, round::take(&mut worker, &brief, Answer::Ok, TIME_MAX).await?)
+        let brief = round::brief(&format!("@{}", file.display()));
+        Ok(round::take(&mut worker, &brief, Answer::Ok, TIME_MAX).await?.proves(&brief)?)
     }
 
     async fn fields(&self) -> Result<(), Outcome> {
-        let mut brief = brief("Hello");
+        let mut brief = round::brief("Hello");
         brief.fields.insert("max_tokens".to_owned(), json!(77));
         brief.fields.insert("temperature".to_owned(), json!(0.5));
-        is_exactly(&brief, self.round(&brief, Answer::Ok).await?)
+        Ok(self.round(&brief, Answer::Ok).await?.proves(&brief)?)
     }
 
     async fn denied(&self) -> Result<(), Outcome> {
-        let round = self.round(&brief("Hello"), Answer::Unauthorized).await?;
+        let round = self.round(&round::brief("Hello"), Answer::Unauthorized).await?;
         let found = json!({"asked": u8::from(round.request.is_some()), "asked_again": round.refused,
             "is_error": round.ended.is_error, "status": round.ended.api_error_status});
         equal(&found, &json!({"asked": 1, "asked_again": 0, "is_error": true, "status": 401}))
     }
 }
 
-fn brief(text: &str) -> Brief {
-    let call = json!({"max_tokens": 100, "system": SYSTEM, "messages": [{"role": "user", "content": text}]});
-    let fields = call.as_object().cloned().unwrap_or_default();
-    Brief { model: MODEL.to_owned(), fields }
-}
-
 async fn ask_plainly(worker: &mut Worker) -> Result<Round, Outcome> {
-    let brief = brief("Say hello.");
+    let brief = round::brief("Say hello.");
     let mut round = round::take(worker, &brief, Answer::Ok, TIME_MAX).await?;
     let init = round.init.take();
-    is_exactly(&brief, round)?;
+    round.proves(&brief)?;
     Ok(Round { init, ..Round::default() })
-}
-
-/// Whether the one request of a round is its brief, and nothing else.
-fn is_exactly(brief: &Brief, round: Round) -> Result<(), Outcome> {
-    grammar::prove(brief, &answered(round)?).map_err(|mismatch| mismatch.to_string().into())
-}
-
-/// The one request of a round that was answered.
-fn answered(round: Round) -> Result<Bytes, Outcome> {
-    match round {
-        Round { request: None, .. } => Err("no request came of it".to_owned().into()),
-        Round { refused: 1.., .. } => Err("it asked more than once".to_owned().into()),
-        Round { ended, .. } if ended.is_error => Err("it takes an answer for a failure".to_owned().into()),
-        Round { text, .. } if text != round::TEXT => Err(format!("of the answer it passes on {text:?}").into()),
-        Round { request: Some(body), .. } => Ok(body),
-    }
 }
 
 fn equal(found: &Value, expected: &Value) -> Result<(), Outcome> {

@@ -50,6 +50,9 @@ pub enum WorkerError {
     /// It says what is not in its protocol.
     #[error("it says what is not understood: {0:?}")]
     Garbage(String),
+    /// It does something else than it is told.
+    #[error("it does not do as it is told: {0}")]
+    Unfit(String),
     /// It refuses what it is told.
     #[error("it refuses what it is told: {0}")]
     Refused(String),
