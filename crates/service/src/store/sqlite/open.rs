@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -104,9 +105,17 @@ pub(super) fn unusable(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
     move |error| StoreError::Unusable(format!("cannot open the ledger {path}: {error}"))
 }
 
+/// Callers' prompts and answers may be in it: nobody else on the machine is to read them, nor a worker that has a user of its own. SQLite
+/// makes the files beside it as it is.
+fn make(path: &Path) {
+    // Where that fails, opening it says why.
+    let _ = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+}
+
 /// The connection that writes. It makes what is missing, and charges what dead processes held.
 pub(super) fn writer(folder: &Path, power_loss_safe: bool, clock: &Arc<Clock>) -> Result<Writer, StoreError> {
     let path = &file(folder);
+    make(path);
     let open = || -> rusqlite::Result<Result<Connection, StoreError>> {
         let connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
