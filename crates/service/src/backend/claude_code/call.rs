@@ -85,7 +85,9 @@ async fn has_asked(worker: &mut Ready, mut asked: oneshot::Receiver<()>) -> Resu
     loop {
         tokio::select! {
             biased;
-            _ = &mut asked => return Ok(()),
+            asked = &mut asked => {
+                return asked.map_err(|_| broken(Spend::Unspent, "has a worker that broke off what it asked"));
+            }
             line = worker.line(TELL_MAX) => match line.map_err(|error| unspent(&error))? {
                 Line::Init(init) => has_nothing(&init)?,
                 Line::Result(_) => return Err(broken(Spend::Unspent, "has a worker that ended a call without asking for it")),

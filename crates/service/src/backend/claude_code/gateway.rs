@@ -6,6 +6,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,6 +26,9 @@ const REQUEST_BYTES_MAX: usize = 64 << 20;
 
 /// The most connections of a worker. It opens one.
 const CONNECTIONS_MAX: usize = 8;
+
+/// After a connection that could not be taken: there may be room for it in a moment.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// An answer, which may still be coming.
 pub type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
@@ -81,8 +85,8 @@ async fn accept(listener: UnixListener, state: Arc<Mutex<State>>) {
             accepted = listener.accept(), if !is_full => match accepted {
                 Ok((stream, _)) => { connections.spawn(serve(stream, Arc::clone(&state))); }
                 Err(error) => {
-                    tracing::warn!(%error, "the gateway of a worker has closed");
-                    return;
+                    tracing::warn!(%error, "the gateway of a worker cannot take a connection; trying again");
+                    tokio::time::sleep(PAUSE).await;
                 }
             },
         }
