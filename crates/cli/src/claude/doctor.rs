@@ -84,7 +84,7 @@ impl Doctor {
         let is_pinned = Package::of_this_machine().is_some_and(|package| package.program_sha256 == sha256);
         let slots = Slots::open(&data_dir)
             .with_context(|| format!("cannot use {}; choose another folder with --data-dir", data_dir.display()))?;
-        let isolation = Isolation::of_system(&found.path, slots.folder());
+        let isolation = Isolation::of_system(&found.path, slots.folder()).context("cannot start a process")?;
         let tested = self_test::run_all(&found.path, &slots, &isolation).await;
         let passed = tested.points.iter().all(|point| matches!(point.outcome, Outcome::Passed | Outcome::NotSeen(_)));
         let is_well = passed && (is_pinned || found.origin != Origin::Installed);

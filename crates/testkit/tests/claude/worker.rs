@@ -2,15 +2,20 @@
 
 use std::{
     fs,
+    os::unix::{fs::FileTypeExt, process::CommandExt},
     path::{Path, PathBuf},
+    process::{Child, Command},
     time::Duration,
 };
 
-use claude_code_api_service::backend::claude_code::{
-    isolate::{Isolation, USERS_FROM},
-    measure::Measure,
-    slot::{Slot, Slots},
-    worker::{Worker, WorkerError},
+use claude_code_api_service::{
+    backend::claude_code::{
+        isolate::{Isolation, SLOTS_MAX, USERS_FROM},
+        measure::Measure,
+        slot::{Slot, Slots},
+        worker::{Worker, WorkerError},
+    },
+    store::sqlite::{Options, Sqlite},
 };
 use claude_code_api_testkit::until;
 use rustix::process::getuid;
@@ -40,7 +45,7 @@ impl Machine {
         open(folder.path(), 0o755);
         let path = program(folder.path(), script);
         let slots = Slots::open(&data_dir(&folder)).expect("it can be written to");
-        let isolation = Isolation::of_system(&path, slots.folder());
+        let isolation = Isolation::of_system(&path, slots.folder()).expect("there is room");
         Self { folder, slots, isolation }
     }
 
@@ -109,7 +114,8 @@ async fn what_is_said_to_be_in_force_is() {
     println!("{:?}", Measure::ALL.map(|measure| (measure, machine.isolation.missing(measure))));
     assert_eq!(is_in_force(Measure::OwnUser), getuid().is_root(), "root can give it a user, and nobody else can");
     if is_in_force(Measure::OwnUser) {
-        assert_eq!((user(&worker), worker.slot().user()), (USERS_FROM + SLOT, Some(USERS_FROM + SLOT)));
+        assert_eq!(Some(user(&worker)), worker.slot().user());
+        assert!((USERS_FROM..USERS_FROM + SLOTS_MAX).contains(&user(&worker)));
     }
     if is_in_force(Measure::NoNetwork) {
         let others = noted(&worker, "net").lines().skip(2).filter(|line| !line.trim().starts_with("lo:")).count();
@@ -122,7 +128,7 @@ async fn what_is_said_to_be_in_force_is() {
 async fn a_folder_that_others_may_not_enter_costs_a_worker_its_user_and_nothing_else() {
     let machine = Machine::with(&ready(""));
     open(machine.folder.path(), 0o700);
-    let isolation = Isolation::of_system(&machine.program(), machine.slots.folder());
+    let isolation = Isolation::of_system(&machine.program(), machine.slots.folder()).expect("there is room");
     let why = isolation.missing(Measure::OwnUser).expect("it has none");
     assert!(why.contains(if getuid().is_root() { "may enter" } else { "only root" }), "{why}");
     let machine = Machine { isolation, ..machine };
@@ -160,4 +166,113 @@ async fn slots_of_a_process_that_has_died_are_removed_and_those_of_one_that_live
     let folder = again.folder().to_owned();
     drop(again);
     assert!(!folder.exists() && machine.slots.folder().exists());
+}
+
+/// A process of the test's own, which ends with it.
+struct Other(Child);
+
+impl Other {
+    fn start(command: &mut Command) -> Self {
+        Self(command.arg("1000").spawn().expect("there is a program of that name"))
+    }
+
+    fn that_works_in(folder: &Path, home: &Path) -> Self {
+        Self::start(Command::new("/bin/sleep").current_dir(folder).env("HOME", home))
+    }
+
+    fn is_gone(&mut self) -> bool {
+        self.0.try_wait().expect("it is ours").is_some()
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn what_a_service_that_has_died_has_left_running_is_killed_and_nothing_else_is() {
+    let machine = Machine::with("");
+    let slots = data_dir(&machine.folder).join("claude/slots");
+    let slot = |name: &str| {
+        let (work, home) = (slots.join(name).join("3/work"), slots.join(name).join("3/home"));
+        fs::create_dir_all(&work).and_then(|()| fs::create_dir_all(&home)).expect("they can be made");
+        (work, home)
+    };
+    let (work, home) = slot("left");
+    let (work_removed, home_removed) = slot("removed");
+    let alive = Slot::open(&machine.slots, SLOT, &machine.isolation).expect("it can be written to");
+    let mut left =
+        [(&work, &home), (&work_removed, &home_removed)].map(|(work, home)| Other::that_works_in(work, home));
+    let others = [
+        (alive.work(), alive.home()),
+        (work.clone(), alive.home()),
+        (work, slots.clone()),
+        (slots, home.clone()),
+        (machine.folder.path().to_owned(), home),
+    ];
+    let mut others = others.map(|(work, home)| Other::that_works_in(&work, &home));
+    fs::remove_dir_all(work_removed.ancestors().nth(2).expect("it is deep")).expect("it is ours");
+    Slots::open(&data_dir(&machine.folder)).expect("it can be written to");
+    assert!(left.iter_mut().all(Other::is_gone), "it runs on");
+    assert!(!others.iter_mut().any(Other::is_gone), "it was somebody else's");
+}
+
+#[tokio::test]
+async fn a_worker_with_a_user_of_its_own_is_killed_with_what_has_left_its_group() {
+    let machine = Machine::with(&ready("/usr/bin/setsid /bin/sleep 1000 & echo $! > \"$TMPDIR/child\""));
+    if machine.isolation.missing(Measure::OwnUser).is_some() {
+        println!("SKIPPED: only root can give a worker a user of its own");
+        return;
+    }
+    let worker = machine.worker().await.expect("ready");
+    let child = noted(&worker, "child");
+    let group = || fs::read_to_string(format!("/proc/{}/stat", child.trim())).expect("it runs");
+    until("it has left", || group().split(' ').nth(4) == Some(child.trim())).await;
+    assert!(worker.kill().await.expect("it can be killed") && is_gone(&child));
+}
+
+#[test]
+fn no_two_workers_on_a_machine_have_the_same_user_and_none_has_one_that_something_runs_as() {
+    let machines = [Machine::with(""), Machine::with("")];
+    if machines[0].isolation.missing(Measure::OwnUser).is_some() {
+        println!("SKIPPED: only root can give a worker a user of its own");
+        return;
+    }
+    let slot = |machine: &Machine| Slot::open(&machine.slots, SLOT, &machine.isolation).expect("there is a user");
+    let slots = [slot(&machines[0]), slot(&machines[1])];
+    let [first, second] = slots.each_ref().map(|slot| slot.user().expect("it has one"));
+    assert_ne!(first, second);
+    let _other = Other::start(Command::new("/bin/sleep").uid(second));
+    drop(slots);
+    assert!(![slot(&machines[0]), slot(&machines[1])].iter().any(|slot| slot.user() == Some(second)));
+}
+
+#[tokio::test]
+async fn a_worker_puts_nothing_in_the_place_of_what_is_ours() {
+    let note = "cd ..; for file in stderr.log gateway.sock; do /bin/ln -sf /etc/passwd $file; /bin/rm -f $file; done 2>/dev/null";
+    let machine = Machine::with(&ready(note));
+    if machine.isolation.missing(Measure::OwnUser).is_some() {
+        println!("SKIPPED: without a user of its own a worker may do what we may");
+        return;
+    }
+    let worker = machine.worker().await.expect("ready");
+    let kind = |path: PathBuf| fs::symlink_metadata(path).expect("it is there").file_type();
+    assert!(kind(worker.slot().complaints()).is_file() && kind(worker.slot().socket()).is_socket());
+}
+
+#[tokio::test]
+async fn a_worker_with_a_user_of_its_own_cannot_read_the_ledger() {
+    let note = "cd ../../../../..; /bin/ls ledger.sqlite > \"$TMPDIR/there\"; \
+                /bin/cat ledger.sqlite ledger.sqlite-wal > \"$TMPDIR/read\" 2>/dev/null";
+    let machine = Machine::with(&ready(note));
+    if machine.isolation.missing(Measure::OwnUser).is_some() {
+        println!("SKIPPED: without a user of its own a worker may read what we may");
+        return;
+    }
+    let _ledger = Sqlite::open(&data_dir(&machine.folder), Options::default()).expect("a ledger");
+    let worker = machine.worker().await.expect("ready");
+    assert_eq!((noted(&worker, "there").as_str(), noted(&worker, "read").as_str()), ("ledger.sqlite\n", ""));
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ffi::CString, io, os::unix::ffi::OsStrExt, path::Path, process::Command};
 
-use super::measure::Measure;
+use super::{measure::Measure, user::User};
 use rustix::{
     fs::{Access, access},
     io::Errno,
@@ -15,7 +15,7 @@ use rustix::{
 /// Users of workers begin here: systemd gives none of the 478 from here on to anything, nor does Debian without being asked.
 pub const USERS_FROM: u32 = 60_706;
 
-/// The most slots, as each has a user.
+/// The most slots, and the most users that workers of all services on a machine have.
 pub const SLOTS_MAX: u32 = 478;
 
 /// What is in force on this system, and why the rest is not.
@@ -52,17 +52,20 @@ impl Plan {
 
 impl Isolation {
     /// Tries out what this system allows for a program, and for slots in a folder.
-    pub fn of_system(program: &Path, slots: &Path) -> Self {
+    ///
+    /// # Errors
+    /// There is no room to try it: what is not seen now may be allowed all the same.
+    pub fn of_system(program: &Path, slots: &Path) -> io::Result<Self> {
         let mut found = Self { plan: Plan::NOTHING, missing: BTreeMap::new() };
-        found.take(Measure::OwnUser, |plan| plan.user = Some(USERS_FROM), &[program, slots]);
-        found.take(Measure::NoNetwork, |plan| plan.network = Network::Privileged, &[]);
+        found.take(Measure::OwnUser, |plan| plan.user = Some(USERS_FROM), &[program, slots])?;
+        found.take(Measure::NoNetwork, |plan| plan.network = Network::Privileged, &[])?;
         if found.plan.network == Network::Kept {
-            found.take(Measure::NoNetwork, |plan| plan.network = Network::Unprivileged, &[]);
+            found.take(Measure::NoNetwork, |plan| plan.network = Network::Unprivileged, &[])?;
         }
-        found.take(Measure::NoNewPrivileges, |plan| plan.no_new_privileges = true, &[]);
-        found.take(Measure::DiesWithUs, |plan| plan.dies_with = Some(std::process::id()), &[]);
-        found.take(Measure::Limits, |plan| plan.limits = true, &[]);
-        found
+        found.take(Measure::NoNewPrivileges, |plan| plan.no_new_privileges = true, &[])?;
+        found.take(Measure::DiesWithUs, |plan| plan.dies_with = Some(std::process::id()), &[])?;
+        found.take(Measure::Limits, |plan| plan.limits = true, &[])?;
+        Ok(found)
     }
 
     /// Why a measure is not in force; `None`: it is.
@@ -70,13 +73,16 @@ impl Isolation {
         self.missing.get(&measure).map(String::as_str)
     }
 
-    /// The user of the worker of this slot, where it has one of its own.
-    pub fn user(&self, slot: u32) -> Option<u32> {
-        self.plan.user.map(|first| first + slot)
+    /// A user for the worker of this slot, where it has one of its own.
+    ///
+    /// # Errors
+    /// None is free.
+    pub fn user(&self, slot: u32) -> io::Result<Option<User>> {
+        self.plan.user.map(|_| User::claim(slot)).transpose()
     }
 
     /// Adds a measure, if a child gets through with it and can then use these files.
-    fn take(&mut self, measure: Measure, add: fn(&mut Plan), files: &[&Path]) {
+    fn take(&mut self, measure: Measure, add: fn(&mut Plan), files: &[&Path]) -> io::Result<()> {
         let mut plan = self.plan;
         add(&mut plan);
         match attempt(plan, files) {
@@ -84,16 +90,18 @@ impl Isolation {
                 self.plan = plan;
                 self.missing.remove(&measure);
             }
+            Err(error) if lacks_room(&error) => return Err(error),
             Err(why) => {
                 self.missing.insert(measure, explain(measure, &why));
             }
         }
+        Ok(())
     }
 
-    /// Makes a command start the worker of a slot apart from everything.
-    pub fn apply(&self, command: &mut Command, slot: u32) {
+    /// Makes a command start a worker of this user apart from everything.
+    pub fn apply(&self, command: &mut Command, user: Option<u32>) {
         use std::os::unix::process::CommandExt;
-        let plan = Plan { user: self.user(slot), ..self.plan };
+        let plan = Plan { user, ..self.plan };
         command.process_group(0);
         between_fork_and_exec(command, move || enter(plan));
     }
@@ -110,6 +118,12 @@ fn explain(measure: Measure, error: &io::Error) -> String {
         Measure::NoNetwork => format!("this system allows neither a namespace of networks nor one of users ({error})"),
         _ => error.to_string(),
     }
+}
+
+/// Whether there is no room for a process, which may pass: in the tables of processes and files, in memory, or among the users.
+pub fn lacks_room(error: &io::Error) -> bool {
+    let full = [Errno::AGAIN, Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    error.kind() == io::ErrorKind::ResourceBusy || error.raw_os_error().is_some_and(|code| full.contains(&code))
 }
 
 /// What a child says that got through: it never becomes another program.

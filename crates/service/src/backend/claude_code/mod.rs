@@ -27,12 +27,15 @@ pub mod measure;
 mod observe;
 pub mod package;
 mod pool;
+mod processes;
 mod round;
 pub mod self_test;
 pub mod slot;
+mod slots;
 mod start;
 mod tee;
 mod unpack;
+mod user;
 pub mod worker;
 
 /// The Claude Code CLI, in a pool of workers.
@@ -57,7 +60,8 @@ impl ClaudeCode {
         let slots = Slots::open(data_dir).map_err(|error| {
             format!("cannot use {}: {error}; choose another folder with --data-dir", data_dir.display())
         })?;
-        let isolation = Isolation::of_system(&program, slots.folder());
+        let isolation = Isolation::of_system(&program, slots.folder())
+            .map_err(|error| format!("cannot start a process: {error}"))?;
         for point in self_test::run_all(&program, &slots, &isolation).await.points {
             if let Outcome::Failed(why) = point.outcome {
                 return Err(format!(

@@ -56,7 +56,7 @@ pub async fn run_all(program: &Path, slots: &Slots, isolation: &Isolation) -> Te
     let (test, mut points) = (SelfTest { program, slots, isolation }, Points(Vec::new()));
     let mut version = None;
     points.note(Check::Version, test.version(&mut version)).await;
-    let Some(worker) = points.note(Check::Ready, test.worker()).await else {
+    let Some(worker) = points.note(Check::Ready, async { test.worker(test.slot()?).await }).await else {
         points.0.extend(AFTER_READY.map(|check| Point { check, outcome: Outcome::NotTried, time_ms: 0 }));
         return Tested { version, points: points.0 };
     };
@@ -101,8 +101,8 @@ impl SelfTest<'_> {
         if is_pinned { Ok(()) } else { Err(format!("it says {said:?}, and this works with {VERSION} only").into()) }
     }
 
-    async fn worker(&self) -> Result<Worker, Outcome> {
-        let mut worker = Worker::start(self.program, self.slot()?, self.isolation).await?;
+    async fn worker(&self, slot: Slot) -> Result<Worker, Outcome> {
+        let mut worker = Worker::start(self.program, slot, self.isolation).await?;
         worker.ready(TIME_MAX).await?;
         Ok(worker)
     }
@@ -117,7 +117,7 @@ impl SelfTest<'_> {
     }
 
     async fn round(&self, brief: &Brief, answer: Answer) -> Result<Round, Outcome> {
-        Ok(round::take(&mut self.worker().await?, brief, answer, TIME_MAX).await?)
+        Ok(round::take(&mut self.worker(self.slot()?).await?, brief, answer, TIME_MAX).await?)
     }
 
     async fn literal(&self, text: &str) -> Result<(), Outcome> {
@@ -125,14 +125,14 @@ impl SelfTest<'_> {
         Ok(self.round(&brief, Answer::Ok).await?.proves(&brief)?)
     }
 
-    /// One that the worker could read.
+    /// One that the worker could read. It is there before the worker, which could have put a link to another in its place.
     async fn file(&self) -> Result<(), Outcome> {
-        let mut worker = self.worker().await?;
-        let file = worker.slot().temporary().join("planted");
-        let planted = fs::write(&file, "planted").and_then(|()| worker.slot().give(&file, 0o600));
+        let slot = self.slot()?;
+        let file = slot.temporary().join("planted");
+        let planted = fs::write(&file, "planted").and_then(|()| slot.give(&file, 0o600));
         planted.map_err(|error| format!("no file can be planted: {error}"))?;
         let brief = round::brief(&format!("@{}", file.display()));
-        Ok(round::take(&mut worker, &brief, Answer::Ok, TIME_MAX).await?.proves(&brief)?)
+        Ok(round::take(&mut self.worker(slot).await?, &brief, Answer::Ok, TIME_MAX).await?.proves(&brief)?)
     }
 
     async fn fields(&self) -> Result<(), Outcome> {

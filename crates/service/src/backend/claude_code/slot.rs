@@ -1,15 +1,15 @@
 //! A slot: the place of one worker. Its folders, its socket, its environment and its command line.
 
 use std::{
-    fs::{self, File, Permissions, TryLockError},
+    fs::{self, File, Permissions},
     io,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use super::isolate::Isolation;
-use crate::digest::hex;
+pub use super::slots::Slots;
+use super::{isolate::Isolation, slots::remove, user::User};
 
 /// What every worker is started with: no tools, no settings, no memory, no commands, nothing of the machine.
 const ARGUMENTS: [&str; 20] = [
@@ -55,89 +55,11 @@ const ENVIRONMENT: [(&str, &str); 13] = [
     ("DISABLE_TELEMETRY", "1"),
 ];
 
-/// As many bytes as a path of a socket has on every system.
-const SOCKET_PATH_BYTES_MAX: usize = 103;
-
-/// The folder of this process's slots. Dropped, it is removed; what a process left that has died, the next one removes.
-#[derive(Debug)]
-pub struct Slots {
-    folder: PathBuf,
-    _lock: File,
-}
-
-impl Slots {
-    /// Makes it, in the service's folder.
-    ///
-    /// # Errors
-    /// The folder cannot be written to, or its path is too long for sockets.
-    pub fn open(data_dir: &Path) -> io::Result<Self> {
-        let all = std::path::absolute(data_dir.join("claude/slots"))?;
-        let folder = all.join(name());
-        if folder.as_os_str().len() + "/000/gateway.sock".len() > SOCKET_PATH_BYTES_MAX {
-            let problem = format!("{} is too long a path for sockets", folder.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidFilename, problem));
-        }
-        fs::create_dir_all(&all)?;
-        let everyone = File::create(all.join("lock"))?;
-        everyone.lock()?;
-        remove_left(&all)?;
-        fs::create_dir(&folder)?;
-        let lock = File::create(folder.join("lock"))?;
-        lock.lock()?;
-        // A worker's user has to get through, but not to see who else is there.
-        fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
-        Ok(Self { folder, _lock: lock })
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Numbers of processes repeat, from one container to the next that share a folder.
-fn name() -> String {
-    let mut random = [0; 4];
-    getrandom::fill(&mut random).expect("the system has randomness");
-    hex(&random)
-}
-
-/// Removes the slots of processes that have died.
-fn remove_left(all: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(all)? {
-        let folder = entry?.path();
-        let is_left = match File::open(folder.join("lock")).map(|lock| lock.try_lock()) {
-            Ok(Ok(())) => true,
-            Ok(Err(TryLockError::WouldBlock)) => false,
-            Ok(Err(TryLockError::Error(error))) => return Err(error),
-            Err(_) => folder.is_dir(),
-        };
-        if is_left {
-            fs::remove_dir_all(&folder)?;
-        }
-    }
-    Ok(())
-}
-
 /// The place of one worker. Dropped, it is removed.
 #[derive(Debug)]
 pub struct Slot {
-    number: u32,
     folder: PathBuf,
-    user: Option<u32>,
+    user: Option<User>,
 }
 
 impl Slot {
@@ -146,7 +68,7 @@ impl Slot {
     /// # Errors
     /// The folder cannot be written to.
     pub fn open(slots: &Slots, number: u32, isolation: &Isolation) -> io::Result<Self> {
-        let slot = Self { number, folder: slots.folder.join(number.to_string()), user: isolation.user(number) };
+        let slot = Self { folder: slots.folder().join(number.to_string()), user: isolation.user(number)? };
         // A worker that was killed a moment ago may have left something.
         remove(&slot.folder)?;
         fs::create_dir(&slot.folder)?;
@@ -154,14 +76,22 @@ impl Slot {
             fs::create_dir(&folder)?;
             slot.give(&folder, 0o700)?;
         }
-        slot.give(&slot.folder, 0o700)?;
+        slot.let_through()?;
         Ok(slot)
     }
 
     /// Gives something in it to the worker's user, and keeps it from everyone else.
     pub fn give(&self, path: &Path, mode: u32) -> io::Result<()> {
         fs::set_permissions(path, Permissions::from_mode(mode))?;
-        if self.user.is_some() { chown(path, self.user, self.user) } else { Ok(()) }
+        if self.user.is_some() { chown(path, self.user(), self.user()) } else { Ok(()) }
+    }
+
+    /// The worker gets through to what is its own, and puts nothing in the place of what is ours.
+    fn let_through(&self) -> io::Result<()> {
+        if self.user.is_some() {
+            chown(&self.folder, None, self.user())?;
+        }
+        fs::set_permissions(&self.folder, Permissions::from_mode(0o710))
     }
 
     /// The worker's home.
@@ -191,7 +121,7 @@ impl Slot {
 
     /// The user that its worker runs as; `None`: ours.
     pub fn user(&self) -> Option<u32> {
-        self.user
+        self.user.as_ref().map(User::id)
     }
 
     /// Everything that is in the environment of its worker.
@@ -220,7 +150,7 @@ impl Slot {
         let mut command = Command::new(program);
         command.env_clear().envs(self.environment()).current_dir(self.work());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(self.complaints())?);
-        isolation.apply(&mut command, self.number);
+        isolation.apply(&mut command, self.user());
         Ok(command)
     }
 }

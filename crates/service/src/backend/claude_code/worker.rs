@@ -1,14 +1,18 @@
 //! A worker: one process of the CLI in its slot. It is started ahead, says when it is ready, is briefed once, and is killed.
 
-use std::{fmt, fs, io, path::Path, process::Stdio, time::Duration};
-
-use rustix::{
-    io::Errno,
-    process::{Pid, Signal, kill_process_group, test_kill_process_group},
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    process::Stdio,
+    time::Duration,
 };
+
+use rustix::{io::Errno, process::test_kill_process_group};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, ChildStdout},
+    process::{ChildStdin, ChildStdout},
     time::timeout,
 };
 
@@ -16,8 +20,10 @@ use super::{
     gateway::Gateway,
     isolate::Isolation,
     line::{Control, Line},
+    processes,
     slot::Slot,
-    start::start,
+    start::{Leader, start},
+    user,
 };
 
 /// The most bytes of a line: a whole answer is one of them.
@@ -70,8 +76,7 @@ impl fmt::Display for Complaint {
 
 /// A process of the CLI. Dropped, it is killed, with all that it has started.
 pub struct Worker {
-    child: Child,
-    group: Pid,
+    leader: Leader,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     /// What has come of the next line.
@@ -89,11 +94,10 @@ impl Worker {
         let gateway = Gateway::open(&slot.socket()).map_err(WorkerError::Start)?;
         slot.give(&slot.socket(), 0o600).map_err(WorkerError::Start)?;
         let command = slot.worker(program, isolation).map_err(WorkerError::Start)?;
-        let mut child = start(command).await.map_err(WorkerError::Start)?;
-        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        let group = id.expect("it was not waited for, and leads its group");
-        let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-        Ok(Self { child, group, stdin, stdout: BufReader::new(stdout), line: Vec::new(), gateway, slot })
+        let mut leader = start(command).await.map_err(WorkerError::Start)?;
+        let stdin = leader.child.stdin.take().expect("piped");
+        let stdout = BufReader::new(leader.child.stdout.take().expect("piped"));
+        Ok(Self { leader, stdin, stdout, line: Vec::new(), gateway, slot })
     }
 
     /// Waits until it can be briefed.
@@ -153,7 +157,7 @@ impl Worker {
 
     /// Whether its process is still there.
     pub fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        matches!(self.leader.child.try_wait(), Ok(None))
     }
 
     /// Its way out.
@@ -168,7 +172,7 @@ impl Worker {
 
     /// Its process.
     pub fn id(&self) -> i32 {
-        self.group.as_raw_nonzero().get()
+        self.leader.group.as_raw_nonzero().get()
     }
 
     /// Kills it with all that it has started, and waits until its process is gone. Whether all others of its group are gone, too:
@@ -177,23 +181,21 @@ impl Worker {
     /// # Errors
     /// It cannot be waited for.
     pub async fn kill(mut self) -> io::Result<bool> {
-        self.kill_group();
-        timeout(GONE_AFTER_MAX, self.child.wait()).await??;
+        self.leader.kill();
+        timeout(GONE_AFTER_MAX, self.leader.child.wait()).await??;
         // What it had started is waited for by whoever inherited it.
         let emptied = async {
-            while test_kill_process_group(self.group) != Err(Errno::SRCH) {
+            while self.has_left_something() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
         Ok(timeout(GONE_AFTER_MAX, emptied).await.is_ok())
     }
 
-    /// Its number is not given to another before it was waited for.
-    fn kill_group(&self) {
-        if self.child.id().is_some() {
-            // What is not there any more needs no end.
-            let _ = kill_process_group(self.group, Signal::KILL);
-        }
+    /// What has left its group is known by its user, and killed.
+    fn has_left_something(&self) -> bool {
+        let is_of_us = |user| !user::is_idle(user) && processes::kill(|process| process.is_of(user)) > 0;
+        test_kill_process_group(self.leader.group) != Err(Errno::SRCH) || self.slot.user().is_some_and(is_of_us)
     }
 
     fn silent(&self, time: Duration) -> WorkerError {
@@ -201,13 +203,7 @@ impl Worker {
     }
 
     fn complaint(&self) -> Complaint {
-        Complaint(fs::read(self.slot.complaints()).map(|bytes| beginning(&bytes)).unwrap_or_default())
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.kill_group();
+        complaint(&self.slot)
     }
 }
 
@@ -215,7 +211,15 @@ fn beginning(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(COMPLAINT_BYTES_MAX)]).trim().to_owned()
 }
 
-/// Runs a program in a slot to its end, as a worker is run; what it says.
+fn complaint(slot: &Slot) -> Complaint {
+    let mut complaint = Vec::new();
+    // What cannot be read says nothing.
+    let _ = File::open(slot.complaints())
+        .and_then(|file| Read::take(file, COMPLAINT_BYTES_MAX as u64).read_to_end(&mut complaint));
+    Complaint(beginning(&complaint))
+}
+
+/// Runs a program in a slot to its end, as a worker is run; what it says, as far as it is shown.
 ///
 /// # Errors
 /// It cannot be started, or does not end in time.
@@ -228,12 +232,17 @@ pub async fn run(
 ) -> Result<String, WorkerError> {
     let mut command = slot.command(program, isolation).map_err(WorkerError::Start)?;
     command.args(arguments).stdin(Stdio::null());
-    let child = start(command).await.map_err(WorkerError::Start)?;
-    let complaint = || Complaint(fs::read(slot.complaints()).map(|bytes| beginning(&bytes)).unwrap_or_default());
-    match timeout(time_max, child.wait_with_output()).await {
-        Ok(Ok(output)) if output.status.success() => Ok(beginning(&output.stdout)),
-        Ok(Ok(_)) => Err(WorkerError::Ended(complaint())),
+    let mut leader = start(command).await.map_err(WorkerError::Start)?;
+    let mut said = Vec::new();
+    let ending = async {
+        let stdout = leader.child.stdout.take().expect("piped");
+        stdout.take(COMPLAINT_BYTES_MAX as u64).read_to_end(&mut said).await?;
+        leader.child.wait().await
+    };
+    match timeout(time_max, ending).await {
+        Ok(Ok(status)) if status.success() => Ok(beginning(&said)),
+        Ok(Ok(_)) => Err(WorkerError::Ended(complaint(slot))),
         Ok(Err(error)) => Err(WorkerError::Start(error)),
-        Err(_) => Err(WorkerError::Silent(time_max, complaint())),
+        Err(_) => Err(WorkerError::Silent(time_max, complaint(slot))),
     }
 }
