@@ -1,4 +1,4 @@
-.PHONY: help demo test check crash faults fuzz sdk bench-batch bench-cli bench-client bench-fairness bench-ledger bench-local fmt
+.PHONY: help demo test check crash faults fuzz sdk soak bench-batch bench-cli bench-client bench-fairness bench-ledger bench-local fmt
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
 demo: ## From a fresh checkout to an answer: install what is missing, build, start, call
@@ -15,6 +15,8 @@ faults: ## Every misbehaviour of the upstream, in every dialect, whole and strea
 	@cargo test --locked -p claude-code-api-testkit --test faults -- --nocapture --test-threads 1
 sdk: ## The official SDKs and the real Claude Code CLI against the service
 	@scripts/sdk.sh
+soak: ## Ten thousand calls through the real Claude Code CLI: nothing of one in another, nothing left of any, all in the ledger
+	@CALLS=10000 scripts/sdk.sh -s -k test_claude_soak
 fuzz: ## Two minutes of new bytes for the decoder and the dialects; needs cargo-fuzz and a nightly toolchain
 	@cd crates/wire && for target in sse bodies; do \
 	  mkdir -p fuzz/corpus/$$target && cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- -max_total_time=60 -max_len=4000 || exit 1; done

@@ -39,11 +39,11 @@ def environment(home: str, **more: str) -> Dict[str, str]:
     return {"HOME": home, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **more}
 
 
-def until(true: Callable[[], Any], what: str) -> None:
+def until(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> None:
     """Waits for something to come true, and prints how long that took."""
     begun = time.monotonic()
     while not true():
-        assert time.monotonic() - begun < PATIENCE_S, "%s, within %s s" % (what, PATIENCE_S)
+        assert time.monotonic() - begun < patience_s, "%s, within %s s" % (what, patience_s)
         time.sleep(0.01)
     print("%s, after %.0f ms" % (what, (time.monotonic() - begun) * 1000))
 

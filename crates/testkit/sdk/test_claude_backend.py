@@ -2,7 +2,6 @@
 
 import base64
 import concurrent.futures
-import contextlib
 import json
 import os
 import signal
@@ -409,30 +408,3 @@ def test_a_worker_that_would_ask_again_is_killed(simulator: Simulator, script: D
         service.post("/v1/messages", messages(sim(script), max_tokens=20))
         until(lambda: not before & workers(service), "it is gone")
         assert len(simulator.requests()) == asked + 1
-
-
-def test_nothing_of_a_call_is_ever_in_another_whatever_becomes_of_them(simulator: Simulator) -> None:
-    scripts: List[Dict[str, Any]] = [
-        {}, {"output": 60}, {"status": 500, "faults": 1}, {"reset_after_events": 6, "output": 20}, {"garbage_after": 6},
-        {"stop_reason": "refusal"}, {"endless": True, "token_ms": 5}, {"thinking": {"tokens": 4}}, {}, {"error_event": {"type": "api_error", "after": 5}},
-    ]
-
-    def canary(number: int) -> str:
-        return "canary-%05d" % number
-
-    def call(number: int) -> None:
-        prompt = sim(scripts[number % len(scripts)], "".join([canary(number), "-", "of project %d " % (number % 7)]))
-        body = {"prompt": prompt, "model": "haiku", "max_tokens": 60, "timeout": 3, "project_id": "project-%d" % (number % 7)}
-        with contextlib.suppress(urllib.error.HTTPError):
-            answer = service.post("/v1/complete", body)
-            assert answer["project_id"] == body["project_id"]
-
-    with serving(simulator, *flags(**{"claude-code-workers": "4"})) as service:
-        before, count = len(simulator.requests()), 140
-        with concurrent.futures.ThreadPoolExecutor(12) as callers:
-            list(callers.map(call, range(count)))
-        asked = [json.dumps(request) for request in simulator.requests()[before:]]
-        for body in asked:
-            assert body.count("canary-") == 1, body
-        # Those of calls that met a rest of the key after a fault were not sent.
-        assert len({body[body.index("canary-"):][:12] for body in asked}) > count // 3

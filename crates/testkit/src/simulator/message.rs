@@ -55,11 +55,14 @@ fn text(script: &Script, tokens: u64) -> Block {
         words.truncate(bytes);
         words
     };
-    let texts: Vec<(u64, String)> = (0..visible)
+    let mut texts: Vec<(u64, String)> = (0..visible)
         .step_by(usize::try_from(each).unwrap_or(usize::MAX))
         .map(|from| each.min(visible - from))
         .map(|tokens| (tokens, words(tokens)))
         .collect();
+    if let (Some(says), Some((_, first))) = (&script.says, texts.first_mut()) {
+        first.insert_str(0, says);
+    }
     let whole: String = texts.iter().map(|(_, text)| text.as_str()).collect();
     let shown = texts.into_iter().map(|(tokens, text)| piece(tokens, json!({"type": "text_delta", "text": text})));
     Block {

@@ -36,6 +36,8 @@ pub struct Script {
     pub model: Option<String>,
     /// Why generation ended.
     pub stop_reason: Option<String>,
+    /// What a text begins with, before its words.
+    pub says: Option<String>,
     /// What is thought before anything is said.
     pub thinking: Option<Thinking>,
     /// The answer is a call of this tool, instead of a text.
@@ -165,6 +167,7 @@ impl Script {
             service_tier: self.service_tier,
             model: self.model,
             stop_reason: self.stop_reason,
+            says: self.says,
             thinking: self.thinking,
             tool: self.tool,
             delay_ms: self.delay_ms,
