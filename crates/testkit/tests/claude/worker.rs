@@ -221,17 +221,27 @@ async fn what_a_service_that_has_died_has_left_running_is_killed_and_nothing_els
 }
 
 #[tokio::test]
-async fn a_worker_with_a_user_of_its_own_is_killed_with_what_has_left_its_group() {
-    let machine = Machine::with(&ready("/usr/bin/setsid /bin/sleep 1000 & echo $! > \"$TMPDIR/child\""));
+async fn a_worker_with_a_user_of_its_own_is_killed_with_what_has_left_its_group_and_though_it_has_died_itself() {
+    let child = "/bin/sleep 1000 & echo $! > \"$TMPDIR/child\"";
+    let machine = Machine::with(&ready(&format!("/usr/bin/setsid {child}")));
     if machine.isolation.missing(Measure::OwnUser).is_some() {
         println!("SKIPPED: only root can give a worker a user of its own");
         return;
     }
     let worker = machine.worker().await.expect("ready");
+    let child_that_left = noted(&worker, "child");
+    let group = || fs::read_to_string(format!("/proc/{}/stat", child_that_left.trim())).expect("it runs");
+    until("it has left", || group().split(' ').nth(4) == Some(child_that_left.trim())).await;
+    worker.kill().await.expect("it can be killed");
+    assert!(is_gone(&child_that_left));
+
+    let machine = Machine::with(&ready(child).replace("while", "exit; while"));
+    let mut worker = machine.worker().await.expect("ready");
     let child = noted(&worker, "child");
-    let group = || fs::read_to_string(format!("/proc/{}/stat", child.trim())).expect("it runs");
-    until("it has left", || group().split(' ').nth(4) == Some(child.trim())).await;
-    assert!(worker.kill().await.expect("it can be killed") && is_gone(&child));
+    until("it has died", || !worker.is_alive()).await;
+    assert!(!is_gone(&child), "it runs on");
+    worker.kill().await.expect("it can be killed");
+    assert!(is_gone(&child));
 }
 
 #[test]

@@ -192,10 +192,10 @@ impl Worker {
         Ok(timeout(GONE_AFTER_MAX, emptied).await.is_ok())
     }
 
-    /// What has left its group is known by its user, and killed.
+    /// What has left its group, and what is in it where it had died by itself, is known by its user, and killed.
     fn has_left_something(&self) -> bool {
         let is_of_us = |user| !user::is_idle(user) && processes::kill(|process| process.is_of(user)) > 0;
-        test_kill_process_group(self.leader.group) != Err(Errno::SRCH) || self.slot.user().is_some_and(is_of_us)
+        self.slot.user().is_some_and(is_of_us) || test_kill_process_group(self.leader.group) != Err(Errno::SRCH)
     }
 
     fn silent(&self, time: Duration) -> WorkerError {
