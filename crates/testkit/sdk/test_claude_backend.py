@@ -277,7 +277,11 @@ class Sometimes:
 
     def becomes(self, what: str) -> None:
         other = self.folder / what
-        other.write_text(BROKEN[what])
+        if what == "cut off":
+            with CLAUDE.open("rb") as whole:
+                other.write_bytes(whole.read(1_000_000))
+        else:
+            other.write_text(BROKEN[what])
         other.chmod(0o755)
         self.point_to(other)
 
@@ -297,7 +301,10 @@ def sometimes() -> Iterator[Sometimes]:
         yield Sometimes(Path(folder))
 
 
-@pytest.mark.parametrize("how, why", [("dies", "no room"), ("babbles", "not understood"), ("strays", "messages: a list of 2, where")])
+@pytest.mark.parametrize(
+    "how, why",
+    [("dies", "no room"), ("babbles", "not understood"), ("cut off", "it has ended"), ("strays", "messages: a list of 2, where")],
+)
 def test_while_no_worker_can_be_started_calls_fail_clearly_and_afterwards_they_are_answered(
     simulator: Simulator, sometimes: Sometimes, how: str, why: str
 ) -> None:
@@ -331,6 +338,11 @@ def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_lea
             service.post("/v1/complete", ask)
         assert "asked for something else than its call" in json.load(failed.value)["error"]["message"]
         assert (len(simulator.requests()), len(service.entries("default"))) == (before, 1), "nothing was sent, nothing is paid"
+
+
+def test_a_cli_that_is_cut_off_is_refused_at_the_start(sometimes: Sometimes) -> None:
+    sometimes.becomes("cut off")
+    test_a_cli_that_does_not_do_is_refused_at_the_start(str(sometimes.program), "Version")
 
 
 def test_a_worker_that_hangs_at_its_start_holds_nobody_up_for_ever(simulator: Simulator, sometimes: Sometimes) -> None:

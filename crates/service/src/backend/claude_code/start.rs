@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Mutex, PoisonError, mpsc},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -10,7 +11,11 @@ use tokio::{
     process::{Child, Command},
     runtime::Handle,
     sync::oneshot,
+    time::timeout,
 };
+
+/// How long it may take until the program runs: it may be on a disk that does not answer.
+const START_MAX: Duration = Duration::from_secs(20);
 
 type Start = Box<dyn FnOnce() + Send>;
 
@@ -51,7 +56,7 @@ pub(super) async fn start(command: std::process::Command) -> io::Result<Leader> 
         let _ = tell.send(Command::from(command).kill_on_drop(true).spawn().map(Leader::of));
     };
     starter()?.send(Box::new(start)).expect("its thread never ends");
-    told.await.expect("its thread never ends")
+    timeout(START_MAX, told).await?.expect("its thread never ends")
 }
 
 fn starter() -> io::Result<mpsc::Sender<Start>> {
