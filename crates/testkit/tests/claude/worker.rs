@@ -235,7 +235,7 @@ async fn a_worker_with_a_user_of_its_own_is_killed_with_what_has_left_its_group_
     worker.kill().await.expect("it can be killed");
     assert!(is_gone(&child_that_left));
 
-    let machine = Machine::with(&ready(child).replace("while", "exit; while"));
+    let machine = Machine::with(&ready(child).replace("while", "read line; exit; while"));
     let mut worker = machine.worker().await.expect("ready");
     let child = noted(&worker, "child");
     until("it has died", || !worker.is_alive()).await;
@@ -274,15 +274,18 @@ async fn a_worker_puts_nothing_in_the_place_of_what_is_ours() {
 }
 
 #[tokio::test]
-async fn a_worker_with_a_user_of_its_own_cannot_read_the_ledger() {
-    let note = "cd ../../../../..; /bin/ls ledger.sqlite > \"$TMPDIR/there\"; \
-                /bin/cat ledger.sqlite ledger.sqlite-wal > \"$TMPDIR/read\" 2>/dev/null";
-    let machine = Machine::with(&ready(note));
+async fn a_worker_with_a_user_of_its_own_cannot_open_the_ledger_or_a_lock() {
+    let files = "../../lock ../../../lock ../../../../../ledger.lock ../../../../../ledger.sqlite ../../../../../ledger.sqlite-wal";
+    let note = format!(
+        "/bin/ls {files} | /usr/bin/wc -l > \"$TMPDIR/there\"; \
+         for file in {files}; do (exec 3< $file && echo $file); done > \"$TMPDIR/opened\" 2>/dev/null"
+    );
+    let machine = Machine::with(&ready(&note));
     if machine.isolation.missing(Measure::OwnUser).is_some() {
-        println!("SKIPPED: without a user of its own a worker may read what we may");
+        println!("SKIPPED: without a user of its own a worker may open what we may");
         return;
     }
     let _ledger = Sqlite::open(&data_dir(&machine.folder), Options::default()).expect("a ledger");
     let worker = machine.worker().await.expect("ready");
-    assert_eq!((noted(&worker, "there").as_str(), noted(&worker, "read").as_str()), ("ledger.sqlite\n", ""));
+    assert_eq!((noted(&worker, "there").as_str(), noted(&worker, "opened").as_str()), ("5\n", ""));
 }

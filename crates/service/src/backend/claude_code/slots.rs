@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, Permissions, TryLockError},
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -40,12 +40,10 @@ impl Slots {
             return Err(io::Error::new(io::ErrorKind::InvalidFilename, problem));
         }
         fs::create_dir_all(&all)?;
-        let everyone = File::create(all.join("lock"))?;
-        everyone.lock()?;
+        let _everyone = lock(&all)?;
         clear(&all)?;
         fs::create_dir(&folder)?;
-        let lock = File::create(folder.join("lock"))?;
-        lock.lock()?;
+        let lock = lock(&folder)?;
         // A worker's user has to get through, but not to see who else is there.
         fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
         Ok(Self { folder, _lock: lock })
@@ -68,6 +66,13 @@ pub(super) fn remove(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Nobody else can open it: what may be opened may be locked, and a worker is not to keep others from starting, or from killing it.
+fn lock(folder: &Path) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(folder.join("lock"))?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// Numbers of processes repeat, from one container to the next that share a folder.

@@ -1,7 +1,7 @@
 //! Opening: the folder's lock, the file, its schema, and what a process that died has left behind.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
@@ -77,7 +77,7 @@ pub fn lock(folder: &Path) -> Result<File, StoreError> {
     };
     fs::create_dir_all(folder).map_err(|error| unusable(&error))?;
     let path = folder.join("ledger.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(|error| unusable(&error))?;
+    let file = nobody_else_s().open(path).map_err(|error| unusable(&error))?;
     let begun = Instant::now();
     let mut locked = file.try_lock();
     while matches!(locked, Err(TryLockError::WouldBlock)) && begun.elapsed() < LOCK_PATIENCE {
@@ -109,7 +109,14 @@ pub(super) fn unusable(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
 /// makes the files beside it as it is.
 fn make(path: &Path) {
     // Where that fails, opening it says why.
-    let _ = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+    let _ = nobody_else_s().open(path);
+}
+
+/// Of a file that nobody else on the machine may read, nor lock.
+fn nobody_else_s() -> OpenOptions {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options
 }
 
 /// The connection that writes. It makes what is missing, and charges what dead processes held.
