@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The official SDKs and the real Claude Code CLI against the service and the simulator. What they need is fetched once.
+# The official SDKs and the real Claude Code CLI against the service and the simulator. What they need is fetched once. Arguments are
+# pytest's; with any, its suite is all that runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,4 +32,11 @@ once requirements.txt install_python
 once package-lock.json install_node
 # Programs that the caller has named are tested as they are. As scripts/build.sh builds, so that nothing is built in two ways.
 [ -n "${SDK_TEST_CLAUDE_CODE_API:-}" ] && [ -n "${SDK_TEST_SIMULATOR:-}" ] || cargo build --locked --quiet
+# The tests in Rust that need the CLI find it as the service does, on the path.
+if [ $# -eq 0 ]; then
+  for test in claude faults aborted; do
+    PATH="$sdk/node_modules/.bin:$PATH" cargo test --locked --quiet -p claude-code-api-testkit --test "$test" -- \
+      --ignored --skip at_every_door
+  done
+fi
 exec env PYTHONDONTWRITEBYTECODE=1 "$sdk/venv/bin/python" -m pytest -q -p no:cacheprovider "$@" "$suite"

@@ -6,7 +6,10 @@
 //! test never starts two.
 
 use std::{
+    fs::{Permissions, set_permissions},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock, mpsc},
     thread,
     time::{Duration, Instant},
@@ -15,7 +18,7 @@ use std::{
 use claude_code_api_service::{
     Listeners,
     app::App,
-    backend::{Backend, anthropic::Anthropic, local::Local},
+    backend::{Backend, anthropic::Anthropic, claude_code::ClaudeCode, local::Local},
     config::{Config, Settings},
     serve,
     store::{
@@ -51,6 +54,7 @@ struct Served {
     /// `None` on another backend.
     local: Option<Arc<Local>>,
     address: SocketAddr,
+    data_dir: PathBuf,
 }
 
 impl TestServer {
@@ -58,21 +62,30 @@ impl TestServer {
     pub async fn start() -> Self {
         static SHARED: OnceLock<Arc<Local>> = OnceLock::new();
         let load = |config: &Config| Arc::clone(SHARED.get_or_init(|| load(config)));
-        Self::launch(Settings::default(), move |config| Answering::local(load(config))).await
+        Self::launch(Settings::default(), async move |config, _| Answering::local(load(config))).await
     }
 
     /// A server with these settings, on a model of its own, which takes about 0.3 s longer.
     pub async fn start_with(settings: Settings) -> Self {
-        Self::launch(settings, |config| Answering::local(load(config))).await
+        Self::launch(settings, async |config, _| Answering::local(load(config))).await
     }
 
     /// A server whose answers come from a simulated Claude.
     pub async fn start_on(simulator: &Simulator, settings: Settings) -> Self {
         let settings = Settings { anthropic_base_url: Some(simulator.base_url()), ..settings };
-        Self::launch(settings, Answering::simulated).await
+        Self::launch(settings, async |config, _| Answering::simulated(config)).await
     }
 
-    async fn launch(settings: Settings, answering: impl FnOnce(&Config) -> Answering + Send + 'static) -> Self {
+    /// The same by way of the Claude Code CLI, the first on the PATH.
+    pub async fn start_on_claude_code(simulator: &Simulator, settings: Settings) -> Self {
+        let settings = Settings { anthropic_base_url: Some(simulator.base_url()), ..settings };
+        Self::launch(settings, Answering::by_claude_code).await
+    }
+
+    async fn launch(
+        settings: Settings,
+        answering: impl AsyncFnOnce(&Config, &Path) -> Answering + Send + 'static,
+    ) -> Self {
         static ONLY_SERVER: OnceLock<Arc<Mutex<()>>> = OnceLock::new();
         let only_server = Arc::clone(ONLY_SERVER.get_or_init(Arc::default)).lock_owned().await;
         log::record();
@@ -108,6 +121,11 @@ impl TestServer {
         Caller::new(self.base_url())
     }
 
+    /// What it keeps is here.
+    pub fn data_dir(&self) -> &Path {
+        &self.served.data_dir
+    }
+
     /// The service as a value.
     pub fn app(&self) -> &Arc<App> {
         &self.served.app
@@ -127,6 +145,14 @@ impl TestServer {
         waiting
             .and_then(|count| count.parse().ok())
             .unwrap_or_else(|| panic!("no count of waiting calls in {detail:?}"))
+    }
+
+    /// Workers of Claude Code that are ready, as health says.
+    pub fn workers_ready(&self) -> usize {
+        let health = self.app().health();
+        let detail = health.services["claude_code"].detail.clone().unwrap_or_default();
+        let ready = detail.split_once(" ready").and_then(|(count, _)| count.parse().ok());
+        ready.unwrap_or_else(|| panic!("no count of ready workers in {detail:?}"))
     }
 
     /// From now on a WARN or ERROR that has `text` in it is no reason to fail.
@@ -171,13 +197,24 @@ impl Answering {
     }
 
     fn simulated(config: &Config) -> Self {
-        let mut anthropic = config.anthropic.clone();
-        if anthropic.api_keys.is_empty() {
-            anthropic.api_keys.push(KEY.to_owned().into());
-        }
-        let backend = Anthropic::new(&anthropic).expect("the simulator has a URL");
+        Self { backend: simulated(config), local: None }
+    }
+
+    async fn by_claude_code(config: &Config, data_dir: &Path) -> Self {
+        // So that workers can have users of their own.
+        set_permissions(data_dir, Permissions::from_mode(0o755)).expect("it is ours");
+        let opened = ClaudeCode::open(&config.claude_code, simulated(config), data_dir).await;
+        let backend = opened.unwrap_or_else(|error| panic!("{error}; `make sdk` runs this test on one that does"));
         Self { backend: Arc::new(backend), local: None }
     }
+}
+
+fn simulated(config: &Config) -> Arc<dyn Backend> {
+    let mut anthropic = config.anthropic.clone();
+    if anthropic.api_keys.is_empty() {
+        anthropic.api_keys.push(KEY.to_owned().into());
+    }
+    Arc::new(Anthropic::new(&anthropic).expect("the simulator has a URL"))
 }
 
 fn load(config: &Config) -> Arc<Local> {
@@ -186,7 +223,7 @@ fn load(config: &Config) -> Arc<Local> {
 
 fn run(
     settings: &Settings,
-    answering: impl FnOnce(&Config) -> Answering,
+    answering: impl AsyncFnOnce(&Config, &Path) -> Answering,
     ready: oneshot::Sender<Served>,
     stopped: oneshot::Receiver<()>,
     report: &mpsc::Sender<Vec<String>>,
@@ -196,8 +233,8 @@ fn run(
     runtime.expect("a runtime").block_on(async {
         let listeners = Listeners::bind(config.listen).await.expect("a free port");
         let address = listeners.address().expect("bound");
-        let Answering { backend, local } = answering(&config);
         let folder = tempfile::TempDir::new().expect("a folder");
+        let Answering { backend, local } = answering(&config, folder.path()).await;
         let store: Arc<dyn Store> = match &config.database_url {
             Some(url) => {
                 let options = postgres::Options { ttl: config.replica_ttl };
@@ -206,7 +243,8 @@ fn run(
             None => Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a new ledger")),
         };
         let app = App::open(vec![backend], store, config.limits, config.prices).await.expect("a new ledger");
-        let served = Served { app: Arc::clone(&app), local: local.clone(), address };
+        let data_dir = folder.path().to_owned();
+        let served = Served { app: Arc::clone(&app), local: local.clone(), address, data_dir };
         let _ = ready.send(served);
         let told = async { drop(stopped.await) };
         serve(Arc::clone(&app), listeners, told).await.expect("the server serves");

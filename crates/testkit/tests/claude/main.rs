@@ -1,5 +1,7 @@
-//! The Claude Code CLI on this machine: how it is installed, and what is found wrong with one. The real one is tested in `sdk/`.
+//! The Claude Code CLI on this machine: how it is installed, what is found wrong with one, and the real one as a backend. More of
+//! the real one is in `sdk/`.
 
+mod backend;
 mod doctor;
 mod install;
 mod registry;

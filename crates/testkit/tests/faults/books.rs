@@ -36,7 +36,7 @@ impl Upstream {
 
     /// Attempts that may have cost something.
     fn attempts(&self, call: &Call) -> usize {
-        let requests = self.requests.get(&call.number).copied().unwrap_or(0);
+        let requests = *self.requests.get(&call.number).expect("every call has come so far");
         let refused = match (call.script.get("status"), call.script["faults"].as_u64()) {
             (None, _) => 0,
             (Some(_), None) => requests,

@@ -7,7 +7,10 @@ use http::Method;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use super::{rows::Ends, said};
+use super::{
+    rows::{Ends, Row},
+    said,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -16,29 +19,20 @@ pub(super) enum Dialect {
     OpenAi,
 }
 
-/// The ways to ask.
-pub(super) const DOORS: [(Dialect, bool); 6] = [
-    (Dialect::Native, false),
-    (Dialect::Native, true),
-    (Dialect::Anthropic, false),
-    (Dialect::Anthropic, true),
-    (Dialect::OpenAi, false),
-    (Dialect::OpenAi, true),
-];
-
 pub(super) const MAX_TOKENS: u32 = 1_000;
 
-/// The deadline of calls that never end.
-const SHORT: Duration = Duration::from_millis(500);
+/// The deadline of calls that end.
 const LONG: Duration = Duration::from_secs(30);
-/// A stream of a dialect without a deadline of its own: the caller goes away.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// A stream of a dialect without a deadline of its own: so long after it the caller goes away.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 pub(super) struct Call {
     pub(super) number: u64,
     pub(super) door: (Dialect, bool),
     pub(super) script: Value,
     pub(super) ends: Ends,
+    /// The deadline of a call that never ends.
+    late_after: Duration,
 }
 
 /// What the caller has got.
@@ -53,10 +47,11 @@ pub(super) enum Got {
 }
 
 impl Call {
-    pub(super) fn new(number: u64, door: (Dialect, bool), mut script: Value, ends: Ends) -> Self {
+    pub(super) fn new(number: u64, door: (Dialect, bool), row: &Row, late_after: Duration) -> Self {
+        let mut script = row.script.clone();
         // By its input a call is found on the bill.
         script["input"] = json!(script["input"].as_u64().unwrap_or(100) + number);
-        Self { number, door, script, ends }
+        Self { number, door, script, ends: row.ends, late_after }
     }
 
     pub(super) fn project(&self) -> String {
@@ -66,7 +61,7 @@ impl Call {
     /// Asks, reads the answer, and holds it against its dialect.
     pub(super) async fn make(&self, caller: &Caller) -> Got {
         let deadline = self.deadline();
-        let waits = if self.leaves() { PATIENCE } else { deadline + Duration::from_secs(2) };
+        let waits = deadline + if self.leaves() { PATIENCE } else { Duration::from_secs(2) };
         let got = match tokio::time::timeout(waits, said::read(self.door, self.request(caller))).await {
             Ok(got) => got,
             Err(_) if self.leaves() => Got::Left,
@@ -77,7 +72,7 @@ impl Call {
     }
 
     fn deadline(&self) -> Duration {
-        if self.ends == Ends::Late { SHORT } else { LONG }
+        if self.ends == Ends::Late { self.late_after } else { LONG }
     }
 
     fn leaves(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Every way in which the upstream fails, whole and streamed, in every dialect. Whatever it does, the caller gets in time a
 //! well-formed answer or a well-formed error, and no broken answer passes for a whole one; and the ledger is never below the bill.
 
+mod backend;
 mod books;
 mod call;
 mod matrix;
@@ -8,25 +9,31 @@ mod rows;
 mod said;
 
 use claude_code_api_service::config::Settings;
-use claude_code_api_testkit::{Simulator, TestServer, simulator::KEY};
+use claude_code_api_testkit::{Simulator, simulator::KEY};
 
+use backend::Backend;
 use matrix::Matrix;
+use rows::Row;
 
 /// More keys than calls can use up: what one call does to its key is not to be another's business.
-const KEYS: usize = 2_000;
+const KEYS: usize = 4_000;
 
 /// What is logged where an upstream fails, and is no reason for a test to fail.
 const LOGGED: [&str; 2] = ["broke off and is charged", "came to more than was held"];
 
-async fn all_are_told_and_charged_rightly(rows: Vec<rows::Row>) {
+async fn all_are_told_and_charged_rightly(rows: Vec<Row>) {
+    all_are_on(Backend::Anthropic, rows).await;
+}
+
+async fn all_are_on(backend: Backend, rows: Vec<Row>) {
     let simulator = Simulator::start();
     let keys = (0..KEYS).map(|number| format!("{KEY}-{number}-").into()).collect();
     let settings = Settings { anthropic_api_keys: Some(keys), ..Settings::default() };
-    let mut server = TestServer::start_on(&simulator, settings).await;
+    let mut server = backend.start(&simulator, settings).await;
     for text in LOGGED {
         server.expect_logged(text);
     }
-    let matrix = Matrix::of(rows);
+    let matrix = Matrix::of(rows, backend);
     let found = matrix.run(&server, &simulator).await;
     matrix.print(&found);
     matrix.assert_all_well(&found);
@@ -65,4 +72,16 @@ async fn what_goes_wrong_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_too_large() {
     all_are_told_and_charged_rightly(rows::large()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Claude Code CLI: make sdk"]
+async fn through_the_claude_code_cli_at_a_door_each() {
+    all_are_on(Backend::ClaudeCode, rows::all()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Claude Code CLI, and minutes: make faults"]
+async fn through_the_claude_code_cli_at_every_door() {
+    all_are_on(Backend::ClaudeCodeAtEveryDoor, rows::all()).await;
 }

@@ -9,16 +9,16 @@ use claude_code_api_testkit::{Simulator, TestServer, until};
 use futures_util::{FutureExt, StreamExt, stream};
 
 use super::{
+    backend::{Backend, DOORS},
     books::{self, Upstream},
-    call::{Call, DOORS, Got},
+    call::{Call, Got},
     rows::Row,
 };
 
-/// Calls at a time.
-const CALLS: usize = 64;
-
 pub(super) struct Matrix {
+    backend: Backend,
     rows: Vec<Row>,
+    /// In the order of rows.
     calls: Vec<Call>,
 }
 
@@ -30,11 +30,14 @@ pub(super) struct Found {
 }
 
 impl Matrix {
-    pub(super) fn of(rows: Vec<Row>) -> Self {
-        let doors = |row: &Row| DOORS.map(|door| (door, row.script.clone(), row.ends));
-        let calls = rows.iter().flat_map(doors).zip(0..);
-        let calls = calls.map(|((door, script, ends), number)| Call::new(number, door, script, ends)).collect();
-        Self { rows, calls }
+    pub(super) fn of(rows: Vec<Row>, backend: Backend) -> Self {
+        let mut calls = Vec::new();
+        for (row, place) in rows.iter().zip(0..) {
+            for door in backend.doors(row, place) {
+                calls.push(Call::new(calls.len() as u64, door, row, backend.late_after()));
+            }
+        }
+        Self { backend, rows, calls }
     }
 
     pub(super) async fn run(&self, server: &TestServer, simulator: &Simulator) -> Vec<Found> {
@@ -42,11 +45,12 @@ impl Matrix {
         let calls = self.calls.iter().map(|call| {
             let caller = &caller;
             async move {
+                self.backend.has_room(server).await;
                 let begun = Instant::now();
                 (checked(call.make(caller)).await, begun.elapsed())
             }
         });
-        let got: Vec<(Option<Got>, Duration)> = stream::iter(calls).buffered(CALLS).collect().await;
+        let got: Vec<(Option<Got>, Duration)> = stream::iter(calls).buffered(self.backend.at_once()).collect().await;
         until("no hold is left", || server.app().open_reservations().count() == 0).await;
         until("no stream is left", || simulator.open_streams() == 0).await;
         let upstream = settled(simulator).await;
@@ -66,9 +70,13 @@ impl Matrix {
                 .map(|(dialect, stream)| column(&format!("{dialect:?}{}", if stream { ", streamed" } else { "" })))
                 .concat()
         );
-        for (row, cells) in self.rows.iter().zip(found.chunks(DOORS.len())) {
-            let cells: String = cells.iter().map(|cell| column(&cell.word())).collect();
-            println!("{cells}{}", row.name);
+        let mut cells = self.calls.iter().zip(found);
+        for (row, place) in self.rows.iter().zip(0..) {
+            let doors = self.backend.doors(row, place).len();
+            let cells: Vec<(&Call, &Found)> = cells.by_ref().take(doors).collect();
+            let at = |door| cells.iter().find(|(call, _)| call.door == door);
+            let words = DOORS.map(|door| column(&at(door).map_or_else(String::new, |(_, found)| found.word())));
+            println!("{}{}", words.concat(), row.name);
         }
     }
 

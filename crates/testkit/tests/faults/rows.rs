@@ -13,6 +13,13 @@ pub(super) struct Row {
     pub(super) ends: Ends,
 }
 
+impl Row {
+    /// Whether upstream answers every time with an error status, and nothing else.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.script.get("status").is_some() && self.script.get("faults").is_none()
+    }
+}
+
 /// How the caller's call ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Ends {
@@ -44,6 +51,11 @@ fn told(status: u16) -> ErrorCode {
         503 | 529 => Overloaded,
         _ => BackendError,
     }
+}
+
+/// All of them; first what takes an upstream that may be tried again.
+pub(super) fn all() -> Vec<Row> {
+    [once(), odd(), slow(), broken(), large(), statuses(), waits()].into_iter().flatten().collect()
 }
 
 /// Every error status, with every body.
