@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    isolate::{Isolation, SLOTS_MAX},
+    isolate::{Isolation, SLOTS_MAX, lacks_room},
     round,
     slot::{Slot, Slots},
     worker::{Worker, WorkerError},
@@ -40,6 +40,8 @@ const FAILURES_MAX: u32 = 3;
 /// The pause after a worker that could not be started, which doubles with each one more.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+const OVERLOADED: Reason = Reason::Overloaded { retry_after: Duration::from_secs(1) };
 
 /// Workers, as many as are wanted.
 pub(super) struct Pool(Arc<Shared>);
@@ -72,7 +74,7 @@ struct State {
     last: u32,
     /// In a row, and what was wrong with the last.
     failures: u32,
-    wrong: Option<String>,
+    wrong: Option<WorkerError>,
     tasks: JoinSet<()>,
     is_closed: bool,
 }
@@ -104,7 +106,8 @@ impl Pool {
     pub(super) fn health(&self) -> (usize, Option<String>) {
         let state = self.0.locked();
         let (ready, used) = state.stock.len();
-        (ready + used, state.wrong.clone().filter(|_| ready + used == 0))
+        let wrong = state.wrong.as_ref().filter(|_| ready + used == 0);
+        (ready + used, wrong.map(ToString::to_string))
     }
 }
 
@@ -182,7 +185,7 @@ impl Shared {
                 Err(error) => {
                     tracing::warn!(%error, "a worker of Claude Code could not be started; trying again");
                     state.failures += 1;
-                    state.wrong = Some(error.to_string());
+                    state.wrong = Some(error);
                     if state.failures >= FAILURES_MAX {
                         state.stock.disappoint();
                     }
@@ -218,11 +221,12 @@ impl Shared {
         self.fill();
     }
 
+    /// Too many want one, or there is no room for one: that passes.
     fn none(&self) -> Failure {
-        let wrong = self.locked().wrong.clone();
-        let reason = match wrong {
+        let reason = match &self.locked().wrong {
+            Some(WorkerError::Start(error)) if lacks_room(error) => OVERLOADED,
             Some(wrong) => Reason::Broken { message: format!("has no worker: {wrong}").into(), retryable: true },
-            None => Reason::Overloaded { retry_after: Duration::from_secs(1) },
+            None => OVERLOADED,
         };
         Failure { spend: Spend::Unspent, reason }
     }
