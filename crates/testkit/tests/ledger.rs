@@ -11,7 +11,7 @@ use std::{
 };
 
 use claude_code_api_service::{
-    ledger::{Amount, Books, Clamp, Limit, Limits, Project, Reserve, Reserved, Settle, Settled},
+    ledger::{Amount, Books, Candidate, Clamp, Limit, Limits, Project, Reserve, Reserved, Settle, Settled},
     project::ProjectId,
     store::{
         Store, StoreError, conformance,
@@ -82,6 +82,20 @@ async fn what_a_dead_process_held_is_charged_at_its_worst_case_and_corrected_onc
     assert_eq!(store.settle(truth.clone()).await, Ok(Settled::Corrected));
     assert_eq!(store.settle(truth).await, Ok(Settled::Already));
     assert_eq!(store.usage(project, Period::Week).await.expect("usage").spent, Amount { tokens: 120, nanos: 120 });
+    assert_eq!(store.verify().await.expect("verified").differences, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_a_dead_process_held_on_a_subscription_costs_no_money() {
+    let (folder, clock) = (TempDir::new().expect("a folder"), new_years_eve());
+    let store = open(folder.path(), &clock);
+    let project = conformance::project(&*store, "p", None).await;
+    let call = reserve(&project, vec![Candidate { is_notional: true, ..candidate(100, 200) }]);
+    assert!(matches!(store.reserve(call).await, Ok(Reserved::Granted(_))));
+    drop(store);
+    let store = open(folder.path(), &clock);
+    let used = store.usage(project, Period::Day).await.expect("usage");
+    assert_eq!((used.spent, used.by_model[0].1.notional_nanos), (Amount { tokens: 300, nanos: 0 }, 300));
     assert_eq!(store.verify().await.expect("verified").differences, Vec::<String>::new());
 }
 

@@ -36,6 +36,9 @@ pub struct ProjectLimits {
     pub calls_max: Option<u32>,
     /// When `max_tokens` is lowered to what the budget covers.
     pub clamp: Clamp,
+    /// Whether calls that a subscription pays for may be made where only money is limited, which they cost none of.
+    #[serde(default)]
+    pub allow_notional: bool,
 }
 
 /// The body of `PUT /v1/projects/{id}`. What is not there stays as it is; `null` removes a limit.
@@ -70,6 +73,9 @@ pub struct ProjectChange {
     /// When `max_tokens` is lowered to what the budget covers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clamp: Option<Clamp>,
+    /// Whether calls that a subscription pays for may be made where only money is limited, which they cost none of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_notional: Option<bool>,
 }
 
 /// Tells `null` from a field that is not there.
@@ -196,6 +202,9 @@ pub struct LedgerEntry {
     pub output_tokens: u64,
     /// Nano-dollars.
     pub cost_nanos: i64,
+    /// Nano-dollars that it would have cost, where a subscription has paid for it.
+    #[serde(default)]
+    pub notional_cost_nanos: i64,
     /// Whether the backend said what was used; else it is an estimate, not below the truth.
     pub exact: bool,
     /// Whether it was charged at the dearest known price, as what ran has none of its own.

@@ -73,9 +73,12 @@ fn table(report: &UsageReport) -> String {
         report.held_tokens,
         report.total_cost,
     );
+    if report.notional_cost > 0.0 {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "  ${:.6} notional: paid for by a subscription", report.notional_cost);
+    }
     for (model, usage) in &report.by_model {
         let ModelUsage { requests, input_tokens, output_tokens, cost, .. } = usage;
-        // Writing to a text cannot fail.
         let _ =
             writeln!(text, "  {model}: {requests} calls, {input_tokens} tokens in, {output_tokens} out, ${cost:.6}");
     }

@@ -87,8 +87,12 @@ impl LedgerCommand {
 /// An entry on one line.
 fn described(entry: &LedgerEntry) -> String {
     let certainty = if entry.exact { "exact" } else { "estimated" };
+    let notional = match entry.notional_cost_nanos {
+        0 => String::new(),
+        nanos => format!(" (${} notional)", Nanos(nanos).usd()),
+    };
     format!(
-        "{}  {}  {}  {}: {} tokens in, {} out, ${}; {}, {certainty}, by {}",
+        "{}  {}  {}  {}: {} tokens in, {} out, ${}{notional}; {}, {certainty}, by {}",
         entry.settled_at,
         entry.id,
         entry.project_id,

@@ -53,6 +53,9 @@ pub(crate) struct Set {
     /// When `max_tokens` is lowered to what the budget covers: never, when the caller set none, or always
     #[arg(long, value_enum)]
     clamp: Option<ClampName>,
+    /// Whether calls that a subscription pays for may be made where only money is limited, which they cost none of
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    allow_notional: Option<bool>,
 }
 
 /// So many, or `none`.
@@ -123,6 +126,7 @@ impl Set {
             requests_per_minute: self.requests_per_minute.map(|most| most.0),
             calls_max: self.calls_max.map(|most| most.0),
             clamp: self.clamp.map(Clamp::from),
+            allow_notional: self.allow_notional,
         }
     }
 }
@@ -145,5 +149,6 @@ fn described(project: &Project) -> String {
         Clamp::Unset => "unset",
         Clamp::Always => "always",
     };
-    format!("{}: {}; clamp {clamp}", project.id, all.join(", "))
+    let notional = if limits.allow_notional { "; allow_notional" } else { "" };
+    format!("{}: {}; clamp {clamp}{notional}", project.id, all.join(", "))
 }

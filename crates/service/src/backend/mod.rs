@@ -113,8 +113,21 @@ pub struct Offer {
     pub tier: Option<Tier>,
     /// `max_tokens` of calls that set none.
     pub max_tokens_default: u32,
-    /// Whether it runs in this process, and costs nothing.
+    /// Whether it runs in this process.
     pub is_embedded: bool,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+/// What a call costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Its price.
+    Price,
+    /// No money, as a subscription pays for it: its price is only notional.
+    Notional,
+    /// Nothing.
+    Nothing,
 }
 
 impl Offer {

@@ -71,6 +71,11 @@ pub enum CallFailure {
     Conflict,
     /// The call under this idempotency key is done, and its answer was too large to be kept.
     AnswerNotKept,
+    /// Only the project's money is limited, and a subscription would pay for the call.
+    Notional {
+        /// Whose money.
+        project: ProjectId,
+    },
     /// There is no such project.
     NoProject {
         /// Its name.
@@ -141,6 +146,7 @@ impl CallFailure {
             Self::CallsMax { .. } => "calls",
             Self::BudgetHeld { .. } => "held",
             Self::Conflict | Self::AnswerNotKept => "key",
+            Self::Notional { .. } => "notional",
             Self::NoProject { .. } => "project",
             Self::TooManyProjects => "projects",
             Self::LedgerDown => "ledger",

@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        backend::{Answering, Backend, Capacity, Failure, Offer},
+        backend::{Answering, Backend, Capacity, Cost, Failure, Offer},
         config::{Config, Settings},
         ledger::Amount,
         store::{
@@ -157,7 +157,13 @@ mod tests {
         }
 
         fn offer(&self, _: &ModelChoice) -> Option<Offer> {
-            Some(Offer { model_id: "m".to_owned(), tier: None, max_tokens_default: 100, is_embedded: true })
+            Some(Offer {
+                model_id: "m".to_owned(),
+                tier: None,
+                max_tokens_default: 100,
+                is_embedded: true,
+                cost: Cost::Nothing,
+            })
         }
 
         fn names(&self) -> Vec<String> {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::App,
-    backend::{Failure, Hides, Said, Sent, Spend},
+    backend::{Cost, Failure, Hides, Said, Sent, Spend},
     failpoint::Failpoint,
     price::Terms,
     usage::Usage,
@@ -63,7 +63,7 @@ pub(super) struct Attempted {
     pub(super) max_tokens: u32,
     /// `max_tokens`, where it was lowered.
     pub(super) clamped: Option<u32>,
-    pub(super) is_embedded: bool,
+    pub(super) cost: Cost,
     /// Why it was chosen, where the caller left that to the service.
     pub(super) route: Option<Route>,
     has_tier: bool,
@@ -80,7 +80,7 @@ impl Attempted {
             model_id: target.offer.model_id.clone(),
             max_tokens,
             clamped: (max_tokens < asked).then_some(max_tokens),
-            is_embedded: target.offer.is_embedded,
+            cost: target.offer.cost,
             route,
             has_tier: target.offer.tier.is_some(),
             thinks: !target.offer.is_embedded && request.asked.may_think(&target.offer.model_id),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{Answer, CallFailure, Caller, Request, bound, claim, feed::Feed, route::Routed, settle};
 use crate::{
     app::{App, OpenReservation},
+    backend::Cost,
     id::{CallId, EntryId},
     ledger::{Candidate, ClaimScope, Grant, Limits, Reserve, Reserved, Settle},
     project::ProjectId,
@@ -184,6 +185,7 @@ pub(super) fn candidates(request: &Request, routed: &Routed) -> Vec<Candidate> {
         output_set: request.max_tokens.is_some(),
         input_price: routed.bound.cache.input_price(&target.price),
         output_price: target.price.output,
+        is_notional: target.offer.cost == Cost::Notional,
     };
     routed.targets.iter().map(candidate).collect()
 }
@@ -311,6 +313,7 @@ pub(super) fn understood(reserve: &Reserve, reserved: Reserved) -> Result<Said, 
         Reserved::Done(_) => Ok(Said::Granted(Granted::Done)),
         Reserved::Uncertain => Ok(Said::Uncertain),
         Reserved::Unbounded => Ok(Said::Unbounded),
+        Reserved::Notional => Err(CallFailure::Notional { project: project() }),
         Reserved::Wait => Ok(Said::Wait(CallFailure::BudgetHeld { retry_after })),
         Reserved::CallsMax(calls_max) => Ok(Said::Wait(CallFailure::CallsMax { calls_max, retry_after })),
         Reserved::Gone => Err(CallFailure::LedgerDown),

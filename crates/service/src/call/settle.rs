@@ -13,7 +13,7 @@ use claude_code_api_wire::{
 use super::{Answer, CallFailure, Request, claim, feed::Feed, relay::End, relay::Seen, reserve::Reservation};
 use crate::{
     app::App,
-    backend::{Hides, Spend},
+    backend::{Cost, Hides, Spend},
     failpoint::Failpoint,
     ledger::{Ended, Settle, Settled, Spent},
     money::Nanos,
@@ -100,14 +100,14 @@ fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) ->
         None | Some(Spend::Unknown | Spend::Spent(_)) => return Some(worst_case(reservation, seen, ended)),
     };
     let model_id = if seen.model_id.is_empty() { &target.model_id } else { &seen.model_id };
-    let (cost, unpriced) = if target.is_embedded {
-        (Nanos::ZERO, false)
-    } else {
-        let priced = app.prices().cost(model_id, reservation.grant.reserved_at, &usage, seen.terms);
-        (priced.cost, priced.unpriced)
+    let priced = app.prices().cost(model_id, reservation.grant.reserved_at, &usage, seen.terms);
+    let (cost, notional, unpriced) = match target.cost {
+        Cost::Price => (priced.cost, Nanos::ZERO, priced.unpriced),
+        Cost::Notional => (Nanos::ZERO, priced.cost, priced.unpriced),
+        Cost::Nothing => (Nanos::ZERO, Nanos::ZERO, false),
     };
     let (model_id, backend, model) = (model_id.clone(), target.backend.to_owned(), seen.model.clone());
-    Some(Spent { model, model_id, backend, usage, cost, exact, unpriced, ended })
+    Some(Spent { model, model_id, backend, usage, cost, notional, exact, unpriced, ended })
 }
 
 /// The usage of an answer that was cut off. What is generated out of sight may be anything up to the bound.
@@ -154,6 +154,7 @@ fn held(reservation: &Reservation<'_>) -> Spent {
             ..Usage::default()
         },
         cost: Nanos(held.nanos),
+        notional: reservation.grant.notional,
         exact: false,
         unpriced: false,
         ended: Ended::Failed,
@@ -230,6 +231,7 @@ fn log(reservation: &Reservation<'_>, spent: Option<&Spent>, result: &Result<Sto
         input_tokens = spent.usage.input_tokens,
         output_tokens = spent.usage.output_tokens,
         cost_nanos = spent.cost.0,
+        notional_nanos = spent.notional.0,
         exact = spent.exact,
         ended,
         elapsed_ms,

@@ -212,6 +212,13 @@ impl From<CallFailure> for ApiError {
                 let name = project.as_str();
                 Self::not_found(format!("there is no project {name}; `claude-code-api project set {name}` makes it"))
             }
+            CallFailure::Notional { project } => {
+                let name = project.as_str();
+                Self::forbidden(format!(
+                    "a subscription pays for calls here, which no limit of money counts, and project {name} has no other; limit \
+                     its tokens, or set allow_notional: `claude-code-api project set {name} --allow-notional`"
+                ))
+            }
             CallFailure::TooManyProjects => Self::invalid(
                 "project_id",
                 "project_id: as many projects as calls may make are made (1000); set the others up by hand",

@@ -109,6 +109,7 @@ fn shown(entry: &Entry) -> LedgerEntry {
         input_tokens: entry.spent.usage.input_tokens,
         output_tokens: entry.spent.usage.output_tokens,
         cost_nanos: entry.spent.cost.0,
+        notional_cost_nanos: entry.spent.notional.0,
         exact: entry.spent.exact,
         unpriced: entry.spent.unpriced,
         unbounded: !entry.bounded,

@@ -108,6 +108,7 @@ fn changed(mut limits: Limits, change: &ProjectChange) -> Result<Limits, ApiErro
     limits.requests_per_minute = change.requests_per_minute.unwrap_or(limits.requests_per_minute);
     limits.calls_max = change.calls_max.unwrap_or(limits.calls_max);
     limits.clamp = change.clamp.map_or(limits.clamp, Clamp::from);
+    limits.allow_notional = change.allow_notional.unwrap_or(limits.allow_notional);
     Ok(limits)
 }
 
@@ -127,7 +128,7 @@ fn nanos(field: &str, usd: f64) -> Result<i64, ApiError> {
 }
 
 fn shown(project: &Project) -> wire::Project {
-    let Limits { windows, calls_max, requests_per_minute, clamp } = &project.limits;
+    let Limits { windows, calls_max, requests_per_minute, clamp, allow_notional } = &project.limits;
     let tokens = |period| windows[period as usize].tokens;
     let usd = |period| windows[period as usize].nanos.map(|nanos| Nanos(nanos).usd());
     wire::Project {
@@ -146,6 +147,7 @@ fn shown(project: &Project) -> wire::Project {
                 Clamp::Unset => wire::Clamp::Unset,
                 Clamp::Always => wire::Clamp::Always,
             },
+            allow_notional: *allow_notional,
         },
         created_by_use: project.created_by_use,
     }

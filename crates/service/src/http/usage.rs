@@ -64,6 +64,7 @@ fn report(app: &App, project: &ProjectId, period: Period, used: &WindowUsage) ->
     let limit = limits.of(period);
     let left = |limit: Option<i64>, spent: i64| limit.map(|limit| (limit - spent).max(0));
     let usd = |nanos: i64| Nanos(nanos).usd();
+    let notional = used.by_model.iter().map(|(_, usage)| usage.notional_nanos).sum();
     UsageReport {
         project_id: project.as_str().to_owned(),
         period,
@@ -76,7 +77,7 @@ fn report(app: &App, project: &ProjectId, period: Period, used: &WindowUsage) ->
         cost_limit: limit.nanos.map(usd),
         cost_remaining: left(limit.nanos, used.spent.nanos).map(usd),
         held_tokens: used.held.tokens,
-        notional_cost: 0.0,
+        notional_cost: usd(notional),
         period_start: used.start.begins_at().rfc3339(),
         period_end: used.end.begins_at().rfc3339(),
     }

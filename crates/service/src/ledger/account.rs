@@ -72,6 +72,8 @@ pub struct ModelUsage {
     pub output_tokens: i64,
     /// Nano-dollars.
     pub cost_nanos: i64,
+    /// Nano-dollars that calls on a subscription would have cost.
+    pub notional_nanos: i64,
 }
 
 impl ModelUsage {
@@ -82,6 +84,7 @@ impl ModelUsage {
             input_tokens: count(spent.usage.input_tokens),
             output_tokens: count(spent.usage.output_tokens),
             cost_nanos: sign * spent.cost.0,
+            notional_nanos: sign * spent.notional.0,
         }
     }
 
@@ -95,5 +98,6 @@ impl ModelUsage {
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
         self.cost_nanos += other.cost_nanos;
+        self.notional_nanos += other.notional_nanos;
     }
 }

@@ -23,25 +23,37 @@ pub struct Candidate {
     pub input_price: i64,
     /// Nano-dollars for a million output tokens.
     pub output_price: i64,
+    /// Whether a subscription pays for it: then the prices say what it would cost, and no money is held.
+    pub is_notional: bool,
 }
 
 impl Candidate {
     /// What the call costs at most when its output is at most this.
     fn worst(&self, output_tokens: i64) -> Amount {
+        Amount {
+            tokens: self.input_tokens.saturating_add(output_tokens),
+            nanos: if self.is_notional { 0 } else { self.priced(output_tokens) },
+        }
+    }
+
+    /// What it would cost at most, where a subscription pays for it.
+    pub(super) fn notional(&self, output_tokens: i64) -> i64 {
+        if self.is_notional { self.priced(output_tokens) } else { 0 }
+    }
+
+    fn priced(&self, output_tokens: i64) -> i64 {
         let micro = i128::from(self.input_tokens) * i128::from(self.input_price)
             + i128::from(output_tokens) * i128::from(self.output_price);
         let nanos = micro.div_euclid(MILLION) + i128::from(micro.rem_euclid(MILLION) > 0);
-        Amount {
-            tokens: self.input_tokens.saturating_add(output_tokens),
-            nanos: i64::try_from(nanos).unwrap_or(i64::MAX),
-        }
+        i64::try_from(nanos).unwrap_or(i64::MAX)
     }
 
     /// The most output that stays within `ceiling`.
     fn output_within(&self, ceiling: Amount) -> i64 {
         let by_tokens = i128::from(ceiling.tokens) - i128::from(self.input_tokens);
         let left = i128::from(ceiling.nanos) * MILLION - i128::from(self.input_tokens) * i128::from(self.input_price);
-        let by_nanos = if self.output_price == 0 { by_tokens } else { left.div_euclid(i128::from(self.output_price)) };
+        let costs_nothing = self.output_price == 0 || self.is_notional;
+        let by_nanos = if costs_nothing { by_tokens } else { left.div_euclid(i128::from(self.output_price)) };
         i64::try_from(by_tokens.min(by_nanos)).unwrap_or(i64::MIN)
     }
 }
@@ -116,6 +128,12 @@ pub(super) struct Room<'a> {
 }
 
 impl Room<'_> {
+    /// Whether the project may use this target at all.
+    pub(super) fn is_open_to(&self, candidate: &Candidate) -> bool {
+        !candidate.is_notional || self.limits.take_notional()
+    }
+
+    /// At least one of the candidates is open to the project.
     pub(super) fn admit(&self, candidates: &[Candidate]) -> Admission {
         let fits: Vec<Fit> = candidates.iter().map(|candidate| self.fit(candidate)).collect();
         let mut kept: Vec<Kept> =
@@ -137,12 +155,16 @@ impl Room<'_> {
         if fits.iter().any(|fit| matches!(fit, Fit::Later)) {
             return Admission::Held;
         }
-        let cheapest = candidates.iter().map(|candidate| candidate.worst(self.output_least(candidate)));
+        let open = candidates.iter().filter(|candidate| self.is_open_to(candidate));
+        let cheapest = open.map(|candidate| candidate.worst(self.output_least(candidate)));
         let cheapest = cheapest.min_by_key(|worst| (worst.nanos, worst.tokens)).unwrap_or_default();
         Admission::Exceeded(self.shortage(cheapest).expect("what does not fit is short of something"))
     }
 
     fn fit(&self, candidate: &Candidate) -> Fit {
+        if !self.is_open_to(candidate) {
+            return Fit::Never;
+        }
         let ceiling = self.left(|counter| counter.spent);
         let output = candidate.output_tokens.min(candidate.output_within(ceiling));
         if output < self.output_least(candidate) {
@@ -150,7 +172,9 @@ impl Room<'_> {
         }
         let room = self.left(|counter| counter.spent + counter.held);
         let worst = candidate.worst(output);
-        if worst.tokens <= room.tokens && worst.nanos <= room.nanos { Fit::Now(output) } else { Fit::Later }
+        // What costs no money raises no window of it, however full.
+        let fits = worst.tokens <= room.tokens && (worst.nanos == 0 || worst.nanos <= room.nanos);
+        if fits { Fit::Now(output) } else { Fit::Later }
     }
 
     fn output_least(&self, candidate: &Candidate) -> i64 {
@@ -177,7 +201,14 @@ impl Room<'_> {
     fn shortage(&self, wanted: Amount) -> Option<Shortage> {
         let short = |period, unit, limit: Option<i64>, spent: i64, held: i64, wanted: i64| {
             let limit = limit?;
-            (wanted > limit.saturating_sub(spent)).then_some(Shortage { period, unit, limit, spent, held, wanted })
+            (wanted > 0 && wanted > limit.saturating_sub(spent)).then_some(Shortage {
+                period,
+                unit,
+                limit,
+                spent,
+                held,
+                wanted,
+            })
         };
         let windows = PERIODS.into_iter().rev().find_map(|period| {
             let (limit, Counter { spent, held, .. }) = (self.limits.of(period), self.counters[period as usize]);

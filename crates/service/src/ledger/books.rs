@@ -170,6 +170,9 @@ impl Books {
             return Reserved::CallsMax(most);
         }
         let room = Room { limits: &limits, counters: account.windows(day), nanos_max: reserve.nanos_max };
+        if !reserve.candidates.iter().any(|candidate| room.is_open_to(candidate)) {
+            return Reserved::Notional;
+        }
         let admission = room.admit(&reserve.candidates);
         if !reserve.is_counted && !admission.is_the_best_in_full(&reserve.candidates) {
             return Reserved::Uncertain;
@@ -180,8 +183,11 @@ impl Books {
             Admission::Fits(kept, held) => {
                 self.create(&reserve.project, limits);
                 let call = self.claim(reserve);
-                let epoch = self.hold(reserve, call, day, &kept, held);
-                Reserved::Granted(Grant { call, epoch, kept, held, reserved_at: self.now })
+                let notional =
+                    kept.iter().map(|kept| reserve.candidates[kept.index].notional(kept.output_tokens)).max();
+                let notional = Nanos(notional.unwrap_or(0));
+                let epoch = self.hold(reserve, call, day, &kept, (held, notional));
+                Reserved::Granted(Grant { call, epoch, kept, held, notional, reserved_at: self.now })
             }
         }
     }
@@ -244,7 +250,14 @@ impl Books {
         let Admission::Fits(kept, _) = room.admit(&reserve.candidates) else {
             unreachable!("these candidates were held");
         };
-        Grant { call: open.call, epoch: open.epoch, kept, held: open.held, reserved_at: open.reserved_at }
+        Grant {
+            call: open.call,
+            epoch: open.epoch,
+            kept,
+            held: open.held,
+            notional: open.notional,
+            reserved_at: open.reserved_at,
+        }
     }
 
     fn create(&mut self, project: &ProjectId, limits: Limits) {
@@ -257,7 +270,14 @@ impl Books {
     }
 
     /// Whose it is then.
-    fn hold(&mut self, reserve: &Reserve, call: CallId, day: Day, kept: &[Kept], held: Amount) -> i64 {
+    fn hold(
+        &mut self,
+        reserve: &Reserve,
+        call: CallId,
+        day: Day,
+        kept: &[Kept],
+        (held, notional): (Amount, Nanos),
+    ) -> i64 {
         let epoch = if reserve.is_of_a_job { OF_A_JOB } else { self.epoch };
         let account = self.account(&reserve.project);
         account.calls += i64::from(epoch != OF_A_JOB);
@@ -273,6 +293,7 @@ impl Books {
             held,
             model: dearest.model.clone(),
             input_tokens: dearest.input_tokens.min(held.tokens),
+            notional,
             reserved_at: self.now,
             claim: reserve.claim.as_ref().map(|claim| claim.scope),
             bounded: reserve.is_bounded,
@@ -362,7 +383,10 @@ impl Books {
         }
         let Resolve { input_tokens, output_tokens, cost, .. } = *resolve;
         let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
-        let spent = Spent { usage, cost, ..entry.spent.clone() };
+        // What a subscription has paid for stays so.
+        let is_notional = entry.spent.notional > Nanos::ZERO;
+        let (cost, notional) = if is_notional { (Nanos::ZERO, cost) } else { (cost, Nanos::ZERO) };
+        let spent = Spent { usage, cost, notional, ..entry.spent.clone() };
         Resolved::Corrected(Box::new(self.correct(entry, Some(spent))))
     }
 
@@ -371,6 +395,7 @@ impl Books {
         let spent = spent.unwrap_or_else(|| Spent {
             usage: Usage::default(),
             cost: Nanos::ZERO,
+            notional: Nanos::ZERO,
             exact: true,
             ..entry.spent.clone()
         });
@@ -408,6 +433,7 @@ fn worst_case(reservation: &Reservation) -> Spent {
             ..Usage::default()
         },
         cost: Nanos(reservation.held.nanos),
+        notional: reservation.notional,
         exact: false,
         unpriced: false,
         ended: Ended::Orphaned,

@@ -31,6 +31,8 @@ pub struct Reservation {
     pub model: String,
     /// The bound on the input tokens in it.
     pub input_tokens: i64,
+    /// What it would cost at most, where a subscription pays for it.
+    pub notional: Nanos,
     /// When it was made.
     pub reserved_at: Moment,
     /// The idempotency key that it stands under.
@@ -52,6 +54,8 @@ pub struct Spent {
     pub usage: Usage,
     /// The money.
     pub cost: Nanos,
+    /// What it would have cost, where a subscription has paid for it: no limit of money counts that.
+    pub notional: Nanos,
     /// Whether a final usage was seen; else it is an estimate, not below the truth.
     pub exact: bool,
     /// The model or the answer has no price of its own: it was charged at the dearest known.

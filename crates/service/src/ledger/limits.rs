@@ -24,12 +24,20 @@ pub struct Limits {
     pub requests_per_minute: Option<u32>,
     /// Whether `max_tokens` may be lowered to what the budget covers.
     pub clamp: Clamp,
+    /// Whether calls that a subscription pays for may be made where money is limited and tokens are not.
+    pub allow_notional: bool,
 }
 
 impl Limits {
     /// The limit of windows of this length.
     pub fn of(&self, period: Period) -> Limit {
         self.windows[period as usize]
+    }
+
+    /// Whether calls may be made that cost no money: where only that is limited, nothing would limit them.
+    pub(super) fn take_notional(&self) -> bool {
+        let limits_money = self.windows.iter().any(|limit| limit.nanos.is_some());
+        self.allow_notional || !limits_money || self.windows.iter().any(|limit| limit.tokens.is_some())
     }
 
     /// Whether tokens or money are limited in any window.

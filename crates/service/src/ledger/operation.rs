@@ -49,6 +49,8 @@ pub struct Grant {
     pub kept: Vec<Kept>,
     /// What is held.
     pub held: Amount,
+    /// What it would cost at most, where a subscription pays for it.
+    pub notional: Nanos,
     /// When, by the store's clock: what prices apply.
     pub reserved_at: Moment,
 }
@@ -70,6 +72,8 @@ pub enum Reserved {
     Unbounded,
     /// Room is merely held by others: it may come.
     Wait,
+    /// The project limits money only, and a subscription would pay for the call: nothing would limit it.
+    Notional,
     /// As many calls of the project run as may.
     CallsMax(u32),
     /// What is left does not cover the call.

@@ -82,6 +82,9 @@ fn differences((project, period, start): &(String, i64, i32), compared: &Compare
 }
 
 fn described(usage: ModelUsage) -> String {
-    let ModelUsage { requests, input_tokens, output_tokens, cost_nanos } = usage;
-    format!("{requests} calls, {input_tokens} tokens in, {output_tokens} out, {cost_nanos} nano-dollars")
+    let ModelUsage { requests, input_tokens, output_tokens, cost_nanos, notional_nanos } = usage;
+    format!(
+        "{requests} calls, {input_tokens} tokens in, {output_tokens} out, {cost_nanos} nano-dollars and {notional_nanos} notional \
+         ones"
+    )
 }

@@ -10,7 +10,7 @@ use reqwest::{RequestBuilder, Response, Url, header::CONTENT_TYPE};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::{Answering, Asked, Backend, Capacity, Failure, Offer, Prompt, Reason, Spend, economy::Economy};
+use super::{Answering, Asked, Backend, Capacity, Cost, Failure, Offer, Prompt, Reason, Spend, economy::Economy};
 use crate::{
     config,
     model::{ModelChoice, Tier},
@@ -182,7 +182,7 @@ impl Backend for Anthropic {
             ModelChoice::Id(_) => return None,
         };
         let max_tokens_default = self.settings.max_tokens_default;
-        Some(Offer { model_id: model_id.to_owned(), tier, max_tokens_default, is_embedded: false })
+        Some(Offer { model_id: model_id.to_owned(), tier, max_tokens_default, is_embedded: false, cost: Cost::Price })
     }
 
     fn names(&self) -> Vec<String> {

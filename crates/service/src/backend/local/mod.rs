@@ -17,7 +17,7 @@ use http::HeaderMap;
 use llama_cpp_2::{model::LlamaModel, token::LlamaToken};
 use tokio::sync::mpsc;
 
-use super::{Answering, Asked, Backend, Capacity, Failure, Offer, Prompt, Reason, Spend};
+use super::{Answering, Asked, Backend, Capacity, Cost, Failure, Offer, Prompt, Reason, Spend};
 use crate::{config, model::ModelChoice};
 use request::Conversation;
 
@@ -109,7 +109,8 @@ impl Backend for Local {
             ModelChoice::Id(id) => *id == self.model_id,
         };
         let model_id = self.model_id.clone();
-        fits.then_some(Offer { model_id, tier: None, max_tokens_default: self.max_tokens_default, is_embedded: true })
+        let max_tokens_default = self.max_tokens_default;
+        fits.then_some(Offer { model_id, tier: None, max_tokens_default, is_embedded: true, cost: Cost::Nothing })
     }
 
     fn names(&self) -> Vec<String> {

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod batches;
+mod notional;
 mod slices;
 
 /// Every check.
@@ -49,6 +50,7 @@ pub async fn passes(store: &Arc<dyn Store>) {
     an_estimate_is_corrected_by_hand(store).await;
     batches::passes(store).await;
     slices::passes(store).await;
+    notional::passes(store).await;
     the_counters_are_the_sums_of_the_entries(store).await;
 }
 
@@ -76,6 +78,7 @@ pub fn candidate(input_tokens: i64, output_tokens: i64) -> Candidate {
         output_set: true,
         input_price: 1_000_000,
         output_price: 1_000_000,
+        is_notional: false,
     }
 }
 
@@ -104,6 +107,7 @@ pub fn spent(input_tokens: u64, output_tokens: u64) -> Spent {
         backend: "test".to_owned(),
         usage: Usage { input_tokens, output_tokens, ..Usage::default() },
         cost: Nanos((input_tokens + output_tokens).cast_signed()),
+        notional: Nanos::ZERO,
         exact: true,
         unpriced: false,
         ended: Ended::Complete,

@@ -18,7 +18,7 @@ const PROJECTS: &str = "select * from project order by id";
 const USAGE: &str = "select null, 0::bigint, spent_tokens, spent_nanos, held_tokens, held_nanos from counter
          where project = $1 and period = $2 and start = $3
      union all
-     select model, requests, input_tokens, output_tokens, cost_nanos, 0 from usage
+     select model, requests, input_tokens, output_tokens, cost_nanos, notional_nanos from usage
          where project = $1 and period = $2 and start = $3
      order by 1 nulls first";
 const ANSWER: &str = "select body from answer where scope = $1";
@@ -48,6 +48,7 @@ fn model_usage(row: &Row, from: usize) -> ModelUsage {
         input_tokens: row.get(from + 1),
         output_tokens: row.get(from + 2),
         cost_nanos: row.get(from + 3),
+        notional_nanos: row.get(from + 4),
     }
 }
 
@@ -87,7 +88,7 @@ pub(super) async fn entries(db: &Connection, wanted: &EntriesWanted) -> Result<V
 
 const ENTRY_DAYS: &str =
     "select project, day, model, count(*), sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_nanos)::bigint,
-     count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0)
+     sum(notional_nanos)::bigint, count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0)
      from entry group by 1, 2, 3";
 const RESERVATION_DAYS: &str = "select project, day, count(*), sum(held_tokens)::bigint, sum(held_nanos)::bigint
      from reservation group by 1, 2";
@@ -102,8 +103,8 @@ pub(super) async fn verify(db: &Connection) -> Result<Verified, Error> {
         let (sum, count) = (model_usage(&row, 3), |at| row.get::<_, i64>(at).cast_unsigned());
         sums.entries(row.get(0), Day(row.get(1)), row.get(2), sum);
         verified.entries += count(3);
-        verified.estimated += count(7);
-        verified.overruns += count(8);
+        verified.estimated += count(8);
+        verified.overruns += count(9);
         verified.spent += sum.amount();
     }
     for row in db.query(RESERVATION_DAYS, &[]).await? {

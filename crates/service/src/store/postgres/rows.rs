@@ -28,29 +28,33 @@ macro_rules! column {
 
 const PUT_PROJECTS: &str =
     "insert into project select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-     $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[])
+     $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[], $12::bool[])
      on conflict (id) do update set tokens_per_day = excluded.tokens_per_day, nanos_per_day = excluded.nanos_per_day,
      tokens_per_week = excluded.tokens_per_week, nanos_per_week = excluded.nanos_per_week,
      tokens_per_month = excluded.tokens_per_month, nanos_per_month = excluded.nanos_per_month,
      calls_max = excluded.calls_max, requests_per_minute = excluded.requests_per_minute, clamp = excluded.clamp,
-     created_by_use = excluded.created_by_use";
+     created_by_use = excluded.created_by_use, allow_notional = excluded.allow_notional";
 /// One that was set up meanwhile stays as it was set up.
 const CREATE_PROJECTS: &str =
     "insert into project select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-     $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[]) on conflict (id) do nothing";
+     $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[], $12::bool[])
+     on conflict (id) do nothing";
 const OPEN: &str =
     "insert into reservation select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[],
-     $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bytea[], $12::bool[])";
+     $6::bigint[], $7::bigint[], $8::text[], $9::bigint[], $10::bigint[], $11::bytea[], $12::bool[],
+     $13::bigint[])";
 const CLOSE: &str = "delete from reservation where id = any($1)";
 const PUT_ENTRIES: &str = "insert into entry select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[],
      $6::text[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bool[],
-     $15::bool[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::bool[])
+     $15::bool[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::bool[],
+     $23::bigint[])
      on conflict (id) do update set model = excluded.model, model_id = excluded.model_id, backend = excluded.backend,
      input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,
      cache_write_5m_tokens = excluded.cache_write_5m_tokens, cache_write_1h_tokens = excluded.cache_write_1h_tokens,
      cache_read_tokens = excluded.cache_read_tokens, cost_nanos = excluded.cost_nanos, exact = excluded.exact,
      unpriced = excluded.unpriced, ended = excluded.ended, overrun_tokens = excluded.overrun_tokens,
-     overrun_nanos = excluded.overrun_nanos, settled_at = excluded.settled_at, settled_by = excluded.settled_by";
+     overrun_nanos = excluded.overrun_nanos, settled_at = excluded.settled_at, settled_by = excluded.settled_by,
+     notional_nanos = excluded.notional_nanos";
 const PUT_COUNTERS: &str =
     "insert into counter select * from unnest($1::text[], $2::int[], $3::int[], $4::bigint[], $5::bigint[],
      $6::bigint[], $7::bigint[])
@@ -58,10 +62,11 @@ const PUT_COUNTERS: &str =
      spent_nanos = excluded.spent_nanos, held_tokens = excluded.held_tokens, held_nanos = excluded.held_nanos";
 const ADD_USAGE: &str =
     "insert into usage select * from unnest($1::text[], $2::int[], $3::int[], $4::text[], $5::bigint[],
-     $6::bigint[], $7::bigint[], $8::bigint[])
+     $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
      on conflict (project, period, start, model) do update set requests = usage.requests + excluded.requests,
      input_tokens = usage.input_tokens + excluded.input_tokens,
-     output_tokens = usage.output_tokens + excluded.output_tokens, cost_nanos = usage.cost_nanos + excluded.cost_nanos";
+     output_tokens = usage.output_tokens + excluded.output_tokens, cost_nanos = usage.cost_nanos + excluded.cost_nanos,
+     notional_nanos = usage.notional_nanos + excluded.notional_nanos";
 const PUT_CLAIMS: &str =
     "insert into claim select * from unnest($1::bytea[], $2::bytea[], $3::text[], $4::uuid[], $5::uuid[],
      $6::bigint[], $7::bigint[])
@@ -116,6 +121,7 @@ async fn write_projects(db: &Connection, sql: &'static str, rows: &[Project]) ->
             column!(rows, row => row.limits.requests_per_minute.map(i64::from)),
             column!(rows, row => row.limits.clamp.as_str()),
             column!(rows, row => row.created_by_use),
+            column!(rows, row => row.limits.allow_notional),
         ],
     )
     .await?;
@@ -141,6 +147,7 @@ async fn open(db: &Connection, rows: &[Reservation]) -> Result<(), Error> {
             column!(rows, row => row.reserved_at.0),
             column!(rows, row => row.claim.as_ref().map(|scope| &scope.as_bytes()[..])),
             column!(rows, row => row.bounded),
+            column!(rows, row => row.notional.0),
         ],
     )
     .await?;
@@ -184,6 +191,7 @@ async fn put_entries(db: &Connection, rows: Vec<&Entry>) -> Result<(), Error> {
             column!(rows, row => row.settled_at.0),
             column!(rows, row => row.settled_by.as_str()),
             column!(rows, row => row.bounded),
+            column!(rows, row => row.spent.notional.0),
         ],
     )
     .await?;
@@ -236,6 +244,7 @@ async fn add_usage(db: &Connection, changes: &Changes) -> Result<(), Error> {
             column!(rows, (_, add) => add.input_tokens),
             column!(rows, (_, add) => add.output_tokens),
             column!(rows, (_, add) => add.cost_nanos),
+            column!(rows, (_, add) => add.notional_nanos),
         ],
     )
     .await?;
@@ -300,6 +309,7 @@ pub(super) fn project(row: &Row) -> Project {
             calls_max: count(7),
             requests_per_minute: count(8),
             clamp: known(Clamp::parse(row.get(9)), "a clamp"),
+            allow_notional: row.get(11),
         },
         created_by_use: row.get(10),
     }
@@ -335,6 +345,7 @@ pub(super) fn reservation(row: &Row) -> Reservation {
         reserved_at: Moment(row.get(9)),
         claim: row.get::<_, Option<&[u8]>>(10).map(scope),
         bounded: row.get(11),
+        notional: Nanos(row.get(12)),
     }
 }
 
@@ -357,6 +368,7 @@ pub(super) fn entry(row: &Row) -> Entry {
                 cache_read_tokens: count(11),
             },
             cost: Nanos(row.get(12)),
+            notional: Nanos(row.get(22)),
             exact: row.get(13),
             unpriced: row.get(14),
             ended: known(Ended::parse(row.get(15)), "a way to end"),

@@ -14,7 +14,7 @@ pub(super) fn usage(db: &Connection, id: &ProjectId, period: Period, day: Day) -
     let start = day.start_of(period);
     let snapshot = db.unchecked_transaction()?;
     let counter = rows::counter(&snapshot, id, period, start)?;
-    let sql = "select model, requests, input_tokens, output_tokens, cost_nanos from usage
+    let sql = "select model, requests, input_tokens, output_tokens, cost_nanos, notional_nanos from usage
                where project = ?1 and period = ?2 and start = ?3";
     let mut statement = snapshot.prepare_cached(sql)?;
     let key = params![id.as_str(), period as i64, start.0];
@@ -35,6 +35,7 @@ fn model_usage(row: &Row<'_>, from: usize) -> Result<ModelUsage> {
         input_tokens: row.get(from + 1)?,
         output_tokens: row.get(from + 2)?,
         cost_nanos: row.get(from + 3)?,
+        notional_nanos: row.get(from + 4)?,
     })
 }
 
@@ -52,14 +53,14 @@ pub(super) fn verify(db: &Connection) -> Result<Verified> {
     let snapshot = db.unchecked_transaction()?;
     let (mut sums, mut verified) = (Sums::default(), Verified::default());
     let by_day = "select project, day, model, count(*), sum(input_tokens), sum(output_tokens), sum(cost_nanos),
-                  count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0)
+                  sum(notional_nanos), count(*) filter (where not exact), count(*) filter (where overrun_tokens > 0 or overrun_nanos > 0)
                   from entry group by 1, 2, 3";
     each(&snapshot, by_day, |row| {
         let (sum, count) = (model_usage(row, 3)?, |at| row.get::<_, i64>(at).map(i64::cast_unsigned));
         sums.entries(row.get_ref(0)?.as_str()?, Day(row.get(1)?), row.get_ref(2)?.as_str()?, sum);
         verified.entries += count(3)?;
-        verified.estimated += count(7)?;
-        verified.overruns += count(8)?;
+        verified.estimated += count(8)?;
+        verified.overruns += count(9)?;
         verified.spent += sum.amount();
         Ok(())
     })?;

@@ -69,6 +69,7 @@ pub(super) fn read_project(row: &Row<'_>) -> Result<Project> {
             calls_max: row.get(7)?,
             requests_per_minute: row.get(8)?,
             clamp: Clamp::parse(row.get_ref(9)?.as_str()?).ok_or_else(|| malformed(9, "clamp"))?,
+            allow_notional: row.get(11)?,
         },
         created_by_use: row.get(10)?,
     })
@@ -89,7 +90,7 @@ pub(super) fn put_project(db: &Connection, project: &Project) -> Result<()> {
 
 fn write_project(db: &Connection, verb: &str, project: &Project) -> Result<()> {
     let [day, week, month] = project.limits.windows;
-    let sql = format!("{verb} into project values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
+    let sql = format!("{verb} into project values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
     let limits = &project.limits;
     db.prepare_cached(&sql)?.execute(params![
         project.id.as_str(),
@@ -103,6 +104,7 @@ fn write_project(db: &Connection, verb: &str, project: &Project) -> Result<()> {
         limits.requests_per_minute,
         limits.clamp.as_str(),
         project.created_by_use,
+        limits.allow_notional,
     ])?;
     Ok(())
 }
@@ -124,6 +126,7 @@ fn read_reservation(row: &Row<'_>) -> Result<Reservation> {
         reserved_at: Moment(row.get(9)?),
         claim: row.get::<_, Option<[u8; 32]>>(10)?.map(ClaimScope::from_bytes),
         bounded: row.get(11)?,
+        notional: Nanos(row.get(12)?),
     })
 }
 
@@ -151,6 +154,7 @@ pub(super) fn read_entry(row: &Row<'_>) -> Result<Entry> {
                 cache_read_tokens: count(11)?,
             },
             cost: Nanos(row.get(12)?),
+            notional: Nanos(row.get(22)?),
             exact: row.get(13)?,
             unpriced: row.get(14)?,
             ended: Ended::parse(row.get_ref(15)?.as_str()?).ok_or_else(|| malformed(15, "way to end"))?,
@@ -190,7 +194,7 @@ pub(super) fn save(db: &Connection, changes: &Changes) -> Result<()> {
 }
 
 fn insert_reservation(db: &Connection, reservation: &Reservation) -> Result<()> {
-    let sql = "insert into reservation values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+    let sql = "insert into reservation values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     db.prepare_cached(sql)?.execute(params![
         reservation.id.as_bytes(),
         reservation.call.as_bytes(),
@@ -204,6 +208,7 @@ fn insert_reservation(db: &Connection, reservation: &Reservation) -> Result<()> 
         reservation.reserved_at.0,
         reservation.claim.as_ref().map(ClaimScope::as_bytes),
         reservation.bounded,
+        reservation.notional.0,
     ])?;
     Ok(())
 }
@@ -211,8 +216,8 @@ fn insert_reservation(db: &Connection, reservation: &Reservation) -> Result<()> 
 fn write_entry(db: &Connection, entry: &Entry) -> Result<()> {
     let sql = "insert or replace into entry
                values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-                       ?22)";
-    let Spent { model, model_id, backend, usage, cost, exact, unpriced, ended } = &entry.spent;
+                       ?22, ?23)";
+    let Spent { model, model_id, backend, usage, cost, notional, exact, unpriced, ended } = &entry.spent;
     let count = u64::cast_signed;
     db.prepare_cached(sql)?.execute(params![
         entry.id.as_bytes(),
@@ -237,22 +242,31 @@ fn write_entry(db: &Connection, entry: &Entry) -> Result<()> {
         entry.settled_at.0,
         entry.settled_by.as_str(),
         entry.bounded,
+        notional.0,
     ])?;
     Ok(())
 }
 
 fn add_usage(db: &Connection, changes: &Changes) -> Result<()> {
-    let sql = "insert into usage values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) on conflict do update set
+    let sql = "insert into usage values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) on conflict do update set
                requests = requests + excluded.requests, input_tokens = input_tokens + excluded.input_tokens,
-               output_tokens = output_tokens + excluded.output_tokens, cost_nanos = cost_nanos + excluded.cost_nanos";
+               output_tokens = output_tokens + excluded.output_tokens, cost_nanos = cost_nanos + excluded.cost_nanos,
+               notional_nanos = notional_nanos + excluded.notional_nanos";
     let mut statement = db.prepare_cached(sql)?;
     for ((project, day, model), add) in &changes.usage {
         for period in PERIODS {
             let (period, start) = (period as i64, day.start_of(period).0);
-            let (tokens_in, tokens_out) = (add.input_tokens, add.output_tokens);
-            let row =
-                params![project.as_str(), period, start, model, add.requests, tokens_in, tokens_out, add.cost_nanos];
-            statement.execute(row)?;
+            statement.execute(params![
+                project.as_str(),
+                period,
+                start,
+                model,
+                add.requests,
+                add.input_tokens,
+                add.output_tokens,
+                add.cost_nanos,
+                add.notional_nanos,
+            ])?;
         }
     }
     Ok(())
