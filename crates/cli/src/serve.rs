@@ -14,7 +14,11 @@ use clap::ArgMatches;
 use claude_code_api_service::{
     Listeners,
     app::App,
-    backend::{Backend, anthropic::Anthropic, claude_code::ClaudeCode},
+    backend::{
+        Backend,
+        anthropic::Anthropic,
+        claude_code::{ClaudeCode, login::Login, upstream::Upstream},
+    },
     config::{BackendName, Config, Durability, Listen, LogFormat},
     operator, serve,
     store::{
@@ -22,6 +26,7 @@ use claude_code_api_service::{
         postgres::{self, Postgres},
         sqlite::{self, Options, Sqlite},
     },
+    window::Moment,
 };
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,14 +52,21 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
     })?;
     let address = listeners.address()?;
     let store = store(&config).await?;
-    let is_open = store.directory(None).await?.unwrap_or_default().is_open();
+    let directory = store.directory(None).await?.unwrap_or_default();
+    let is_open = directory.is_open();
     ensure!(
         !(is_open && config.listen.is_reached_by_others()),
         "listen takes a loopback address while there are no keys, as whoever reached {address} could spend; make a key \
          first, with `claude-code-api key create --admin`"
     );
+    ensure!(
+        config.limits.project_keys || !directory.has_project_keys(Moment::of_system()),
+        "claude_code_login is the operator's own login, and projects have keys here: by Anthropic's terms it is not for others. Use \
+         ANTHROPIC_API_KEY instead; or revoke these keys, with `claude-code-api key revoke`; or, if everyone who has one may use that \
+         login, set claude_code_login_shared = true"
+    );
     let backend = backend(&config).await?;
-    let named = config.backend;
+    let named = (config.backend, config.claude_code.login.is_some());
     let app = App::open(vec![backend], store, config.limits, config.prices).await?;
     let _folder = open_door(&app, &config.data_dir, config.database_url.is_some());
     // Who reads that it listens may stop it at once.
@@ -79,11 +91,11 @@ fn open_door(app: &Arc<App>, folder: &Path, is_in_a_database: bool) -> Option<fs
     })
 }
 
-fn show_banner(address: SocketAddr, backend: BackendName, is_open: bool) -> io::Result<()> {
+fn show_banner(address: SocketAddr, backend: (BackendName, bool), is_open: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "Claude Code API {} listens on http://{address}", env!("CARGO_PKG_VERSION"))?;
     match backend {
-        BackendName::Local => {
+        (BackendName::Local, _) => {
             writeln!(
                 out,
                 "Answers come from the small model embedded in this program: good for trying things out, free, often wrong."
@@ -94,10 +106,16 @@ fn show_banner(address: SocketAddr, backend: BackendName, is_open: bool) -> io::
                  configuration file."
             )?;
         }
-        BackendName::ClaudeCode => {
+        (BackendName::ClaudeCode, true) => writeln!(
+            out,
+            "Answers come from Claude, through the Claude Code CLI, on your own login: by Anthropic's terms for your own use only."
+        )?,
+        (BackendName::ClaudeCode, false) => {
             writeln!(out, "Answers come from Claude, through the Claude Code CLI, and cost money.")?;
         }
-        BackendName::Anthropic => writeln!(out, "Answers come from Claude, over the Messages API, and cost money.")?,
+        (BackendName::Anthropic, _) => {
+            writeln!(out, "Answers come from Claude, over the Messages API, and cost money.")?;
+        }
     }
     let key = if is_open {
         writeln!(
@@ -124,12 +142,14 @@ async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
 }
 
 async fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
-    let messages_api = || Anthropic::new(&config.anthropic).map(Arc::new).map_err(anyhow::Error::msg);
     match config.backend {
         BackendName::Local => embedded(config),
-        BackendName::Anthropic => Ok(messages_api()?),
+        BackendName::Anthropic => Ok(Arc::new(Anthropic::new(&config.anthropic).map_err(anyhow::Error::msg)?)),
         BackendName::ClaudeCode => {
-            let opened = ClaudeCode::open(&config.claude_code, messages_api()?, &config.data_dir).await;
+            let login = config.claude_code.login.clone().map(Login::new);
+            let api = if login.is_some() { Anthropic::on_login } else { Anthropic::new };
+            let api = Arc::new(api(&config.anthropic).map_err(anyhow::Error::msg)?);
+            let opened = ClaudeCode::open(&config.claude_code, Upstream { api, login }, &config.data_dir).await;
             Ok(Arc::new(opened.map_err(|why| anyhow::anyhow!("backend claude_code cannot serve: {why}"))?))
         }
     }

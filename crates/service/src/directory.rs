@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    key::{Key, KeyHash},
+    key::{Key, KeyHash, Scope},
     ledger::Project,
     project::ProjectId,
+    window::Moment,
 };
 
 /// A snapshot of what the store knows of keys and projects.
@@ -33,6 +34,12 @@ impl Directory {
     /// Whether the service is in open mode: no key was ever made. Revoking the last one does not open it again.
     pub fn is_open(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// Whether a project has a key that is let in.
+    pub fn has_project_keys(&self, now: Moment) -> bool {
+        let lives = |key: &Key| key.revoked_at.is_none() && key.expires_at.is_none_or(|at| at > now);
+        self.keys.values().any(|key| lives(key) && key.scope != Scope::Admin)
     }
 
     /// The key of this hash, valid or not.

@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use claude_code_api_service::{
-    config::Settings,
+    config::{BackendName, Settings},
     key::{Key, Scope},
+    project::ProjectId,
     window::Moment,
 };
 use claude_code_api_testkit::{Caller, Ended, Program, TestServer, run, until};
@@ -59,6 +60,39 @@ async fn a_key_is_its_project_s_and_no_other_s() {
     for (path, method) in [("/v1/projects", "GET"), ("/v1/keys", "GET"), ("/v1/projects/blue", "GET")] {
         let error = blue.get(path).await.error().error;
         assert_eq!(error.code, ErrorCode::Forbidden, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn on_a_login_that_is_not_shared_no_key_of_a_project_is_made_or_let_in() {
+    let settings = |is_shared| Settings {
+        backend: Some(BackendName::ClaudeCode),
+        claude_code_login: Some(true),
+        claude_code_login_shared: Some(is_shared),
+        claude_code_oauth_token: Some("made-up".into()),
+        ..Settings::default()
+    };
+    for is_shared in [false, true] {
+        let server = TestServer::start_with(settings(is_shared)).await;
+        let admin = admin(&server).await;
+        assert_eq!(admin.put("/v1/projects/blue", json!({})).await.status, 200);
+        let made = admin.post("/v1/keys", json!({"project_id": "blue"}).to_string()).await;
+        // As another process on the same database would.
+        let scope = Scope::Project(ProjectId::parse("blue").expect("a name"));
+        let (key, secret) = Key::new("test".to_owned(), scope, Moment::of_system(), None);
+        let hash = key.hash;
+        server.app().store().add_key(key).await.expect("the store works");
+        until("the key is known", || server.app().directory().key(hash).is_some()).await;
+        let blue = server.caller().with_key(secret.expose_secret()).complete(hello()).await;
+        assert_eq!(admin.complete(hello_of("blue")).await.done().project_id, "blue");
+        if is_shared {
+            assert_eq!((made.status, blue.status), (201, 200));
+        } else {
+            for refused in [made.error().error, blue.error().error] {
+                assert_eq!(refused.code, ErrorCode::Forbidden);
+                assert!(refused.message.contains("claude_code_login_shared"), "{}", refused.message);
+            }
+        }
     }
 }
 
@@ -184,13 +218,15 @@ async fn a_key_that_another_process_revokes_is_refused_within_a_second() {
 async fn limits_are_set_over_http_and_what_is_not_named_stays() {
     let server = TestServer::start().await;
     let admin = admin(&server).await;
-    let set = json!({"tokens_per_day": 1_000, "usd_per_month": 12.345_678_901, "calls_max": 3, "clamp": "always"});
+    let set = json!({"tokens_per_day": 1_000, "usd_per_month": 12.345_678_901, "calls_max": 3, "clamp": "always",
+        "allow_notional": true});
     let made: Project = admin.put("/v1/projects/blue", set).await.json();
     assert_eq!((made.limits.tokens_per_day, made.limits.usd_per_month), (Some(1_000), Some(12.345_678_901)));
     let changed: Project =
         admin.put("/v1/projects/blue", json!({"tokens_per_day": null, "tokens_per_week": 5})).await.json();
     assert_eq!((changed.limits.tokens_per_day, changed.limits.tokens_per_week), (None, Some(5)));
     assert_eq!((changed.limits.usd_per_month, changed.limits.calls_max), (Some(12.345_678_901), Some(3)));
+    assert!(changed.limits.allow_notional);
     let list: ProjectList = admin.get("/v1/projects").await.json();
     assert_eq!(list.projects, [changed]);
     for (wrong, field) in [

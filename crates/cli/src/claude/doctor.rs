@@ -13,6 +13,7 @@ use claude_code_api_service::{
         check::{Outcome, Point},
         find::{Origin, find},
         isolate::Isolation,
+        login::Login,
         measure::Measure,
         package::{Package, VERSION},
         self_test,
@@ -36,6 +37,16 @@ pub(crate) struct Doctor {
     /// The CLI [default: the one that `claude install` put in place, else `claude` on the PATH]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_PATH", value_name = "FILE")]
     claude_code_path: Option<PathBuf>,
+    /// Try it as it is used on a login, which is made up here
+    #[arg(
+        long,
+        env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_LOGIN",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    claude_code_login: Option<bool>,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
@@ -45,6 +56,8 @@ pub(crate) struct Doctor {
 #[derive(Serialize)]
 struct Report {
     is_well: bool,
+    /// Whether it was tried as it is used on a login.
+    on_login: bool,
     program: Program,
     isolation: Vec<Applied>,
     self_test: Vec<Point>,
@@ -85,7 +98,8 @@ impl Doctor {
         let slots = Slots::open(&data_dir)
             .with_context(|| format!("cannot use {}; choose another folder with --data-dir", data_dir.display()))?;
         let isolation = Isolation::of_system(&found.path, slots.folder()).context("cannot start a process")?;
-        let tested = self_test::run_all(&found.path, &slots, &isolation).await;
+        let login = self.claude_code_login.unwrap_or_default().then(Login::made_up);
+        let tested = self_test::run_all(&found.path, &slots, &isolation, login.as_ref()).await;
         let passed = tested.points.iter().all(|point| matches!(point.outcome, Outcome::Passed | Outcome::NotSeen(_)));
         let is_well = passed && (is_pinned || found.origin != Origin::Installed);
         let program = Program {
@@ -96,7 +110,13 @@ impl Doctor {
             is_pinned,
             pinned_version: VERSION,
         };
-        Ok(Report { is_well, program, isolation: applied(&isolation), self_test: tested.points })
+        Ok(Report {
+            is_well,
+            on_login: login.is_some(),
+            program,
+            isolation: applied(&isolation),
+            self_test: tested.points,
+        })
     }
 }
 
@@ -127,9 +147,10 @@ fn for_people(report: &Report) -> String {
         let (name, time, outcome) = (of_check(point.check), format!("{} ms", point.time_ms), outcome(&point.outcome));
         format!("  {name:35} {time:>8}  {outcome}\n")
     });
+    let on_login = if report.on_login { ", on a login that was made up for it" } else { "" };
     let verdict = if report.is_well { "It does what is relied on." } else { "It CANNOT be relied on." };
     format!(
-        "{program}\nIsolation of a worker\n{}\nSelf-test\n{}\n{verdict}\n",
+        "{program}\nIsolation of a worker\n{}\nSelf-test{on_login}\n{}\n{verdict}\n",
         isolation.collect::<String>(),
         self_test.collect::<String>()
     )

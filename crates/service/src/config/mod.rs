@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::ArgMatches;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 mod layers;
 mod listen;
@@ -42,6 +42,8 @@ pub struct Limits {
     pub batch_ttl: Duration,
     /// How long it is looked for a submitted slice of an economy batch of which nothing is known.
     pub economy_unknown_after: Duration,
+    /// Whether projects may have keys: not on a login that is the operator's alone.
+    pub project_keys: bool,
 }
 
 /// Settings of Claude through the Claude Code CLI.
@@ -55,6 +57,10 @@ pub struct ClaudeCode {
     pub isolation: WorkerIsolation,
     /// Calls that may wait.
     pub queue_max: usize,
+    /// The token of the operator's own login, where that is used instead of keys.
+    pub login: Option<SecretString>,
+    /// Whether others may use it, too.
+    pub is_login_shared: bool,
 }
 
 /// Settings of the embedded model.
@@ -227,6 +233,9 @@ impl Layers<'_> {
         );
         let api_keys = self.keys(api_key, given.anthropic_api_keys.clone(), file.anthropic_api_keys.clone());
         let backend_default = if api_keys.is_empty() { BackendName::Local } else { BackendName::Anthropic };
+        let backend = self.pick("backend", given.backend, file.backend, || backend_default);
+        let claude_code = self.claude_code(given, file)?;
+        let is_own = backend == BackendName::ClaudeCode && claude_code.login.is_some() && !claude_code.is_login_shared;
         let config = Config {
             listen,
             data_dir: self.pick("data_dir", given.data_dir.clone(), file.data_dir.clone(), data_dir_default),
@@ -236,8 +245,8 @@ impl Layers<'_> {
                     self.within("replica_ttl", given.replica_ttl, file.replica_ttl, || 10.0, 0.5..=3_600.0)?;
                 Duration::from_secs_f64(seconds)
             },
-            backend: self.pick("backend", given.backend, file.backend, || backend_default),
-            limits: self.limits(given, file)?,
+            backend,
+            limits: Limits { project_keys: !is_own, ..self.limits(given, file)? },
             anthropic: Anthropic {
                 api_keys,
                 base_url: self.base_url(given.anthropic_base_url.clone(), file.anthropic_base_url.clone()),
@@ -281,7 +290,7 @@ impl Layers<'_> {
                     1..=1_000_000,
                 )?,
             },
-            claude_code: self.claude_code(given, file)?,
+            claude_code,
             prices: self.prices(given, file)?,
             local: self.local(given, file)?,
             durability: self.pick("durability", given.durability, file.durability, || Durability::Process),
@@ -318,7 +327,32 @@ impl Layers<'_> {
                 || 256,
                 1..=1_000_000,
             )?,
+            login: self.login(given, file)?,
+            is_login_shared: self.pick(
+                "claude_code_login_shared",
+                given.claude_code_login_shared,
+                file.claude_code_login_shared,
+                || false,
+            ),
         })
+    }
+
+    /// A login's token, where a login is to be used.
+    fn login(&mut self, given: &Settings, file: &Settings) -> Result<Option<SecretString>, ConfigError> {
+        let token = self.secret(
+            "claude_code_oauth_token",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            given.claude_code_oauth_token.clone(),
+            file.claude_code_oauth_token.clone(),
+        );
+        let is_used = self.pick("claude_code_login", given.claude_code_login, file.claude_code_login, || false);
+        let is_token = |token: &SecretString| token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_used {
+            return Ok(None);
+        }
+        let lacking = "takes a token besides: make one with `claude setup-token`, and set CLAUDE_CODE_OAUTH_TOKEN, or \
+                       claude_code_oauth_token in the configuration file";
+        self.checked("claude_code_login", token.filter(is_token).map(Some).ok_or_else(|| lacking.to_owned()))
     }
 
     fn limits(&mut self, given: &Settings, file: &Settings) -> Result<Limits, ConfigError> {
@@ -348,6 +382,7 @@ impl Layers<'_> {
             budget_wait: self.seconds("budget_wait", given.budget_wait, file.budget_wait, 10.0)?,
             idempotency_ttl: self.seconds("idempotency_ttl", given.idempotency_ttl, file.idempotency_ttl, 3_600.0)?,
             batch_ttl: self.seconds("batch_ttl", given.batch_ttl, file.batch_ttl, 604_800.0)?,
+            project_keys: true,
             economy_unknown_after: self.seconds(
                 "economy_unknown_after",
                 given.economy_unknown_after,

@@ -106,6 +106,32 @@ pub struct Settings {
     /// Calls that may wait for Claude Code, and as many items of batches; more are `overloaded` [default: 256]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_QUEUE_MAX", value_name = "COUNT")]
     pub claude_code_queue_max: Option<usize>,
+    /// Whether Claude Code is used on the operator's own login, whose token is in `CLAUDE_CODE_OAUTH_TOKEN`, instead of the service's
+    /// keys. It is for the operator's own use, by Anthropic's terms [default: false]
+    #[arg(
+        long,
+        env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_LOGIN",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub claude_code_login: Option<bool>,
+    /// Whether projects may have keys while Claude Code is used on a login: yes only if everyone who has one may use that login
+    /// [default: false]
+    #[arg(
+        long,
+        env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_LOGIN_SHARED",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub claude_code_login_shared: Option<bool>,
+    /// The token of that login, as `claude setup-token` makes it; also read from `CLAUDE_CODE_OAUTH_TOKEN`. There is no flag, as
+    /// others would see it
+    #[arg(skip)]
+    pub claude_code_oauth_token: Option<SecretString>,
     /// Prices that are added to the published ones, or replace those of a model; in the file only, as `[[prices]]`
     #[arg(skip)]
     pub prices: Option<Vec<PriceSetting>>,

@@ -78,9 +78,18 @@ impl FromRequestParts<Arc<App>> for Authenticated {
         let key = known(&directory, shown(&parts.headers)?, Moment::of_system())?;
         Ok(match &key.scope {
             Scope::Admin => Self::Admin,
+            Scope::Project(_) if !app.limits().project_keys => return Err(of_the_operator_alone()),
             Scope::Project(project) => Self::Project(project.clone()),
         })
     }
+}
+
+/// Why keys of projects are neither made nor let in.
+pub(super) fn of_the_operator_alone() -> ApiError {
+    ApiError::forbidden(
+        "the service runs on its operator's own login of Claude Code, which is not for others by Anthropic's terms, so that projects \
+         have no keys; use keys of the Messages API, or set claude_code_login_shared (see docs/claude-code.md)",
+    )
 }
 
 /// The key that a request shows.

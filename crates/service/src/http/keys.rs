@@ -12,7 +12,7 @@ use claude_code_api_wire::{self as wire, ErrorEnvelope, KeyList, KeyRequest, New
 use secrecy::ExposeSecret;
 
 use super::{
-    auth::{Admin, project as named},
+    auth::{Admin, of_the_operator_alone, project as named},
     body,
     error::ApiError,
 };
@@ -92,6 +92,7 @@ pub(super) async fn revoke(
 async fn scope(app: &App, asked: &KeyRequest) -> Result<Scope, ApiError> {
     let project = match (&asked.project_id, asked.admin) {
         (None, true) => return Ok(Scope::Admin),
+        (Some(_), false) if !app.limits().project_keys => return Err(of_the_operator_alone()),
         (Some(project), false) => named(project)?,
         _ => {
             let message = "project_id: takes the project that the key is of; or send \"admin\": true, and not both";

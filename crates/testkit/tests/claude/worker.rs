@@ -54,7 +54,7 @@ impl Machine {
     }
 
     async fn worker(&self) -> Result<Worker, WorkerError> {
-        let slot = Slot::open(&self.slots, SLOT, &self.isolation).expect("it can be written to");
+        let slot = Slot::open(&self.slots, SLOT, &self.isolation, None).expect("it can be written to");
         let mut worker = Worker::start(&self.program(), slot, &self.isolation).await?;
         worker.ready(TIME_MAX).await.map(|()| worker)
     }

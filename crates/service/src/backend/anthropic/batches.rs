@@ -8,7 +8,6 @@ use claude_code_api_wire::{
 };
 use futures_core::future::BoxFuture;
 use reqwest::{Method, RequestBuilder, Response, header::CONTENT_TYPE};
-use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
@@ -139,7 +138,7 @@ impl Anthropic {
         url.set_query(query);
         // An id is upstream's word: it is one piece of the path, whatever is in it.
         url.path_segments_mut().expect("an http URL has a path").push("batches").extend(path);
-        let request = self.http.request(method, url).header("x-api-key", key.secret.expose_secret());
+        let request = key.shown(self.http.request(method, url));
         request.header("anthropic-version", API_VERSION)
     }
 

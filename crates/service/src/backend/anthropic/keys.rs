@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use secrecy::SecretString;
+use reqwest::RequestBuilder;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 /// After so many failures in a row a key rests.
@@ -23,7 +24,8 @@ pub(super) struct Keys(Vec<Key>);
 
 #[derive(Debug)]
 pub(super) struct Key {
-    pub(super) secret: SecretString,
+    /// `None`: what it is used for brings its own.
+    secret: Option<SecretString>,
     state: Mutex<State>,
 }
 
@@ -71,7 +73,12 @@ pub(super) enum Outcome {
 
 impl Keys {
     pub(super) fn new(secrets: Vec<SecretString>) -> Self {
-        Self(secrets.into_iter().map(|secret| Key { secret, state: Mutex::default() }).collect())
+        Self(secrets.into_iter().map(|secret| Key { secret: Some(secret), state: Mutex::default() }).collect())
+    }
+
+    /// One, of which nothing is known here but whether it must rest.
+    pub(super) fn of_a_login() -> Self {
+        Self(vec![Key { secret: None, state: Mutex::default() }])
     }
 
     pub(super) fn count(&self) -> usize {
@@ -109,6 +116,14 @@ impl Keys {
 }
 
 impl Key {
+    /// The request, with the key shown.
+    pub(super) fn shown(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.secret {
+            Some(secret) => request.header("x-api-key", secret.expose_secret()),
+            None => request,
+        }
+    }
+
     pub(super) fn report(&self, outcome: &Outcome, now: Instant) {
         self.locked(|state| state.report(outcome, now));
     }

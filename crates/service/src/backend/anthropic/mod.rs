@@ -4,13 +4,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use claude_code_api_wire::{ServiceHealth, ServiceStatus};
 use futures_core::future::BoxFuture;
+use http::Request;
 use reqwest::{RequestBuilder, Response, Url, header::CONTENT_TYPE};
-use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
-use super::{Answering, Asked, Backend, Capacity, Cost, Failure, Offer, Prompt, Reason, Spend, economy::Economy};
+use super::{Answering, Asked, Backend, Capacity, Cost, Failure, Offer, Prompt, Reason, Sent, Spend, economy::Economy};
 use crate::{
     config,
     model::{ModelChoice, Tier},
@@ -61,6 +62,18 @@ impl Anthropic {
                     .to_owned(),
             );
         }
+        Self::with(settings, Keys::new(settings.api_keys.clone()))
+    }
+
+    /// The API for requests that bring a login of their own: none of the service's keys is used.
+    ///
+    /// # Errors
+    /// As of [`Anthropic::new`].
+    pub fn on_login(settings: &config::Anthropic) -> Result<Self, String> {
+        Self::with(&config::Anthropic { api_keys: Vec::new(), ..settings.clone() }, Keys::of_a_login())
+    }
+
+    fn with(settings: &config::Anthropic, keys: Keys) -> Result<Self, String> {
         let base = settings.base_url.trim_end_matches('/');
         let messages = format!("{base}/v1/messages");
         let messages = Url::parse(&messages).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -68,13 +81,7 @@ impl Anthropic {
             .ok_or_else(|| format!("anthropic_base_url takes an http or https URL; it was {:?}", settings.base_url))?;
         let http = http_client(&messages).map_err(|error| format!("backend anthropic cannot be used: {error}"))?;
         let count_tokens = Url::parse(&format!("{messages}/count_tokens")).expect("a URL with a longer path");
-        Ok(Self {
-            http,
-            messages,
-            count_tokens,
-            keys: Keys::new(settings.api_keys.clone()),
-            settings: settings.clone(),
-        })
+        Ok(Self { http, messages, count_tokens, keys, settings: settings.clone() })
     }
 
     fn model_of(&self, tier: Tier) -> &str {
@@ -89,7 +96,20 @@ impl Anthropic {
         let body = request::body(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
         let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
         let request = self.post(&self.messages, key, &prompt.request, body);
-        prompt.sent.mark();
+        self.begun(key, request, &prompt.sent).await
+    }
+
+    /// Sends a request for an answer as it is, but for where it goes.
+    pub(super) async fn forward(&self, own: Request<Bytes>, sent: &Sent) -> Result<Answering, Failure> {
+        let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
+        let mut url = self.messages.clone();
+        url.set_query(own.uri().query());
+        let (head, body) = own.into_parts();
+        self.begun(key, self.http.post(url).headers(head.headers).body(body), sent).await
+    }
+
+    async fn begun(&self, key: &Key, request: RequestBuilder, sent: &Sent) -> Result<Answering, Failure> {
+        sent.mark();
         let response = self.accepted(key, request).await?;
         response::is_stream(&response)?;
         let headers = response::passed_on(&response);
@@ -125,7 +145,7 @@ impl Anthropic {
     }
 
     fn post(&self, url: &Url, key: &Key, asked: &Asked, body: Vec<u8>) -> RequestBuilder {
-        let mut request = self.http.post(url.clone()).header("x-api-key", key.secret.expose_secret());
+        let mut request = key.shown(self.http.post(url.clone()));
         if !asked.betas.is_empty() {
             request = request.header("anthropic-beta", asked.betas.join(","));
         }
@@ -140,7 +160,8 @@ fn none_ready(NoneReady { wait, why }: NoneReady) -> Failure {
         Why::Limited => Reason::RateLimited { retry_after: wait, headers: Box::default() },
         Why::Overloaded | Why::Failing => Reason::Overloaded { retry_after: wait },
         Why::Denied => Reason::Broken {
-            message: "refuses every key that is configured here (HTTP 401, 402 or 403); whoever runs this service has to see to it"
+            message: "refuses every key that is configured here, or the login (HTTP 401, 402 or 403); whoever runs this service has \
+                      to see to it"
                 .into(),
             retryable: false,
         },
@@ -201,7 +222,11 @@ impl Backend for Anthropic {
         let host = self.messages.host_str().unwrap_or_default();
         let (keys, resting) = (self.keys.count(), self.keys.resting(Instant::now()));
         let status = if resting < keys { ServiceStatus::Ok } else { ServiceStatus::Down };
-        let of_keys = if keys == 1 { "one key".to_owned() } else { format!("{keys} keys") };
+        let of_keys = match (keys, self.settings.api_keys.is_empty()) {
+            (_, true) => "the operator's own login".to_owned(),
+            (1, _) => "one key".to_owned(),
+            _ => format!("{keys} keys"),
+        };
         ServiceHealth {
             status,
             detail: Some(format!("calls go to {host}, with {of_keys}; {resting} may not be asked now")),

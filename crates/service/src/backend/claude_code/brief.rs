@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::apart::Apart;
 use crate::backend::{Prompt, Reason};
 
 /// Fields that are not the worker's to be told: it is told the model in another way, and always streams.
@@ -18,6 +19,8 @@ pub struct Brief {
     pub model: String,
     /// The call: every field of the Messages API that it sets.
     pub fields: Map<String, Value>,
+    /// What of it a worker on a login is told apart; `None`: it is on none, and nothing is.
+    pub apart: Option<Apart>,
 }
 
 impl Brief {
@@ -37,19 +40,33 @@ impl Brief {
         fields.insert("max_tokens".to_owned(), prompt.max_tokens.into());
         // Without any the CLI would put its own there.
         fields.entry("system").or_insert_with(|| json!([]));
-        Ok(Self { model: model.to_owned(), fields })
+        Ok(Self { model: model.to_owned(), fields, apart: None })
+    }
+
+    /// The same for a worker on a login.
+    ///
+    /// # Errors
+    /// It is none that the CLI takes along as it is.
+    pub fn on_login(model: &str, prompt: &Prompt) -> Result<Self, Reason> {
+        let mut brief = Self::of(model, prompt)?;
+        brief.apart = Some(Apart::take(&mut brief.fields, &prompt.request)?);
+        Ok(brief)
     }
 
     /// As a worker is told.
     pub fn lines(&self) -> String {
-        let environment = json!({"CLAUDE_CODE_EXTRA_BODY": Value::from(self.fields.clone()).to_string()});
+        let mut environment = json!({"CLAUDE_CODE_EXTRA_BODY": Value::from(self.fields.clone()).to_string()});
+        let mut lines = Vec::new();
+        if let Some(Apart { system, version, betas }) = &self.apart {
+            let version = version.as_ref().map(|version| format!("anthropic-version: {version}"));
+            environment["ANTHROPIC_CUSTOM_HEADERS"] = version.unwrap_or_default().into();
+            environment["ANTHROPIC_BETAS"] = betas.join(",").into();
+            // It is heard before a worker's first round only: on a login it has no second one.
+            lines.push(control("system", &json!({"subtype": "initialize", "systemPrompt": [system]})));
+        }
         let settings = json!({"model": self.model, "env": environment});
-        let lines = [
-            json!({
-                "type": "control_request",
-                "request_id": "settings",
-                "request": {"subtype": "apply_flag_settings", "settings": settings},
-            }),
+        lines.extend([
+            control("settings", &json!({"subtype": "apply_flag_settings", "settings": settings})),
             json!({
                 "type": "user",
                 "message": {"role": "user", "content": "."},
@@ -57,12 +74,16 @@ impl Brief {
                 "session_id": "",
                 "client_composed": true,
             }),
-        ];
-        lines.map(|line| line.to_string() + "\n").concat()
+        ]);
+        lines.iter().map(|line| line.to_string() + "\n").collect()
     }
 }
 
-fn invalid(field: &str, why: &str) -> Reason {
+fn control(id: &str, request: &Value) -> Value {
+    json!({"type": "control_request", "request_id": id, "request": request})
+}
+
+pub(super) fn invalid(field: &str, why: &str) -> Reason {
     Reason::Invalid { field: field.to_owned().into(), message: format!("{field}: {why}") }
 }
 

@@ -24,11 +24,10 @@ use super::{
     package::VERSION,
     pool::Ready,
     tee::Tee,
+    upstream::Upstream,
     worker::WorkerError,
 };
-use crate::backend::{
-    Answering, Backend, Event, Events, Failure, Prompt, Reason, Said, Spend, said::Broken, said::Reader,
-};
+use crate::backend::{Answering, Event, Events, Failure, Prompt, Reason, Said, Spend, said::Broken, said::Reader};
 
 /// How long a worker may take for what costs nothing: to take in its brief, and to make a request.
 const TELL_MAX: Duration = Duration::from_secs(10);
@@ -39,7 +38,7 @@ const PASS_ON_FAILED_MAX: Duration = Duration::from_millis(500);
 
 /// Briefs the worker, and gives the answer once the upstream has begun it.
 pub(super) async fn answer(
-    upstream: Arc<dyn Backend>,
+    upstream: Upstream,
     mut worker: Ready,
     brief: Brief,
     prompt: Prompt,
@@ -110,9 +109,9 @@ fn has_nothing(init: &Init) -> Result<(), Failure> {
     Err(broken(Spend::Unspent, "has a worker that is not as it was tested"))
 }
 
-/// The way of a worker's request: what it asks must be the call, and what goes upstream is the call as we ask it.
+/// The way of a worker's request: what it asks must be the call.
 struct Passing {
-    upstream: Arc<dyn Backend>,
+    upstream: Upstream,
     brief: Brief,
     prompt: Prompt,
     tee: Arc<Tee>,
@@ -129,28 +128,27 @@ impl Passing {
         let Self { upstream, brief, prompt, tee, asked, tell } = self;
         // Whoever waited for these may have gone; then the worker goes, too.
         let _ = asked.send(());
-        if let Err(mismatch) = grammar::prove(&brief, request.body()) {
-            tracing::error!(%mismatch, "a worker has asked for something else than its call; it is killed, and nothing is sent");
-            let _ = tell.send(Err(broken(Spend::Unspent, "has a worker that asked for something else than its call")));
-            return refused(StatusCode::FORBIDDEN);
-        }
-        match upstream.call(&brief.model, prompt).await {
+        let answered = match grammar::prove(&brief, request.body()) {
+            Ok(()) => upstream.answer(&brief, prompt, request).await,
+            Err(mismatch) => Err(mismatch.failure()),
+        };
+        match answered {
             Ok(Answering { headers, events }) => {
                 let _ = tell.send(Ok(headers));
                 streamed(events, tee)
             }
             Err(failure) => {
                 let _ = tell.send(Err(failure));
-                refused(StatusCode::BAD_GATEWAY)
+                refused()
             }
         }
     }
 }
 
 /// The call knows why; the worker is killed, whatever it makes of this.
-fn refused(status: StatusCode) -> Reply {
+fn refused() -> Reply {
     let error = json!({"type": "error", "error": {"type": "api_error", "message": "the call has failed"}});
-    reply(status, "application/json", error.to_string())
+    reply(StatusCode::BAD_GATEWAY, "application/json", error.to_string())
 }
 
 /// Where the upstream fails, the worker hears no more: what it was told is on its way out, and then it is killed.

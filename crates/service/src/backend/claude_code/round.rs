@@ -9,10 +9,12 @@ use serde_json::{json, value::RawValue};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
+    apart::Apart,
     brief::Brief,
     gateway::{Answerer, Reply, reply},
     grammar,
     line::{Ended, Init, Line},
+    login::Login,
     worker::{Worker, WorkerError},
 };
 
@@ -26,14 +28,15 @@ const MODEL: &str = "claude-haiku-5-5";
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
     Ok,
-    Unauthorized,
+    /// With this status, and an error.
+    Failed(StatusCode),
 }
 
 /// What came of a round.
 #[derive(Debug, Default)]
 pub(super) struct Round {
-    /// The body of its request.
-    pub(super) request: Option<Bytes>,
+    /// Its request.
+    pub(super) request: Option<Request<Bytes>>,
     /// Requests besides it.
     pub(super) refused: usize,
     /// What it had to work with.
@@ -46,30 +49,36 @@ pub(super) struct Round {
 
 impl Round {
     /// Whether its one request is its brief, and nothing else, and was taken for answered; else what it is, in words.
-    pub(super) fn proves(self, brief: &Brief) -> Result<(), String> {
-        let body = match self {
+    pub(super) fn proves(self, brief: &Brief, login: Option<&Login>) -> Result<(), String> {
+        let request = match self {
             Self { request: None, .. } => return Err("no request came of it".to_owned()),
             Self { refused: 1.., .. } => return Err("it asked more than once".to_owned()),
             Self { ended, .. } if ended.is_error => return Err("it takes an answer for a failure".to_owned()),
             Self { text, .. } if text != TEXT => return Err(format!("of the answer it passes on {text:?}")),
-            Self { request: Some(body), .. } => body,
+            Self { request: Some(request), .. } => request,
         };
-        grammar::prove(brief, &body).map_err(|mismatch| mismatch.to_string())
+        let proven = grammar::prove(brief, request.body());
+        let proven = proven.and_then(|()| login.map_or(Ok(()), |login| login.prove(brief, &request)));
+        proven.map_err(|mismatch| mismatch.to_string())
     }
 }
 
-/// What asks for a text like this one.
-pub(super) fn brief(text: &str) -> Brief {
-    let call = json!({"max_tokens": 100, "system": SYSTEM, "messages": [{"role": "user", "content": text}]});
-    let fields = call.as_object().cloned().unwrap_or_default();
-    Brief { model: MODEL.to_owned(), fields }
+/// What says this, to a worker with a dummy key or on a login.
+pub(super) fn brief(text: &str, login: Option<&Login>) -> Brief {
+    let mut call = json!({"max_tokens": 100, "messages": [{"role": "user", "content": text}]});
+    let apart = login.map(|_| Apart { system: SYSTEM.to_owned(), ..Apart::default() });
+    if apart.is_none() {
+        call["system"] = SYSTEM.into();
+    }
+    Brief { model: MODEL.to_owned(), fields: call.as_object().cloned().unwrap_or_default(), apart }
 }
 
-/// Has a worker answer a call of nobody's: what it does once in its life is then done, and it has shown that it asks for what it is told.
+/// Has a worker with a dummy key answer a call of nobody's: what it does once in its life is then done, and it has shown that it asks for
+/// what it is told.
 pub(super) async fn prime(worker: &mut Worker, time_max: Duration) -> Result<(), WorkerError> {
-    let brief = brief("Say hello.");
+    let brief = brief("Say hello.", None);
     let round = take(worker, &brief, Answer::Ok, time_max).await?;
-    round.proves(&brief).map_err(WorkerError::Unfit)
+    round.proves(&brief, None).map_err(WorkerError::Unfit)
 }
 
 /// Briefs a worker, answers its request, and reads until its round ends.
@@ -102,10 +111,10 @@ pub(super) async fn take(
     Ok(round)
 }
 
-fn answerer(answer: Answer, tell: oneshot::Sender<Bytes>) -> Answerer {
-    Box::new(move |request: Request<Bytes>| {
+fn answerer(answer: Answer, tell: oneshot::Sender<Request<Bytes>>) -> Answerer {
+    Box::new(move |request| {
         // Nobody waits any more: the round has failed in another way.
-        let _ = tell.send(request.into_body());
+        let _ = tell.send(request);
         Box::pin(async move { made_up(answer) })
     })
 }
@@ -113,9 +122,9 @@ fn answerer(answer: Answer, tell: oneshot::Sender<Bytes>) -> Answerer {
 fn made_up(answer: Answer) -> Reply {
     match answer {
         Answer::Ok => reply(StatusCode::OK, "text/event-stream", events()),
-        Answer::Unauthorized => {
-            let error = json!({"type": "error", "error": {"type": "authentication_error", "message": "no"}});
-            reply(StatusCode::UNAUTHORIZED, "application/json", error.to_string())
+        Answer::Failed(status) => {
+            let error = json!({"type": "error", "error": {"type": "api_error", "message": "no"}});
+            reply(status, "application/json", error.to_string())
         }
     }
 }

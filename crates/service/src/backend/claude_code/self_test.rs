@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     check::{Check, Outcome, Point},
     isolate::{Isolation, SLOTS_MAX},
     line::Init,
+    login::Login,
     observe,
     package::VERSION,
     round::{self, Answer, Round},
@@ -51,9 +53,9 @@ pub struct Tested {
     pub points: Vec<Point>,
 }
 
-/// Makes every check.
-pub async fn run_all(program: &Path, slots: &Slots, isolation: &Isolation) -> Tested {
-    let (test, mut points) = (SelfTest { program, slots, isolation }, Points(Vec::new()));
+/// Makes every check, with a dummy key or on a login. That is to be a made-up one, as nothing of this goes upstream.
+pub async fn run_all(program: &Path, slots: &Slots, isolation: &Isolation, login: Option<&Login>) -> Tested {
+    let (test, mut points) = (SelfTest { program, slots, isolation, login }, Points(Vec::new()));
     let mut version = None;
     points.note(Check::Version, test.version(&mut version)).await;
     let Some(worker) = points.note(Check::Ready, async { test.worker(test.slot()?).await }).await else {
@@ -87,11 +89,13 @@ struct SelfTest<'a> {
     program: &'a Path,
     slots: &'a Slots,
     isolation: &'a Isolation,
+    login: Option<&'a Login>,
 }
 
 impl SelfTest<'_> {
     fn slot(&self) -> Result<Slot, Outcome> {
-        Slot::open(self.slots, SLOT, self.isolation).map_err(|error| format!("it cannot have a slot: {error}").into())
+        let slot = Slot::open(self.slots, SLOT, self.isolation, self.login);
+        slot.map_err(|error| format!("it cannot have a slot: {error}").into())
     }
 
     async fn version(&self, version: &mut Option<String>) -> Result<(), Outcome> {
@@ -111,7 +115,7 @@ impl SelfTest<'_> {
     async fn life(&self, mut worker: Worker, points: &mut Points) {
         points.note(Check::Environment, async { observe::environment(&worker) }).await;
         points.note(Check::Isolated, async { observe::isolation(&worker, self.isolation) }).await;
-        let answered = points.note(Check::Text, ask_plainly(&mut worker)).await;
+        let answered = points.note(Check::Text, self.ask_plainly(&mut worker)).await;
         points.note(Check::Init, async { has_nothing(answered.and_then(|round| round.init)) }).await;
         points.note(Check::Gone, gone(worker)).await;
     }
@@ -121,8 +125,8 @@ impl SelfTest<'_> {
     }
 
     async fn literal(&self, text: &str) -> Result<(), Outcome> {
-        let brief = round::brief(text);
-        Ok(self.round(&brief, Answer::Ok).await?.proves(&brief)?)
+        let brief = self.brief(text);
+        self.is_exactly(&brief, self.round(&brief, Answer::Ok).await?)
     }
 
     /// One that the worker could read. It is there before the worker, which could have put a link to another in its place.
@@ -131,31 +135,41 @@ impl SelfTest<'_> {
         let file = slot.temporary().join("planted");
         let planted = fs::write(&file, "planted").and_then(|()| slot.give(&file, 0o600));
         planted.map_err(|error| format!("no file can be planted: {error}"))?;
-        let brief = round::brief(&format!("@{}", file.display()));
-        Ok(round::take(&mut self.worker(slot).await?, &brief, Answer::Ok, TIME_MAX).await?.proves(&brief)?)
+        let brief = self.brief(&format!("@{}", file.display()));
+        self.is_exactly(&brief, round::take(&mut self.worker(slot).await?, &brief, Answer::Ok, TIME_MAX).await?)
     }
 
     async fn fields(&self) -> Result<(), Outcome> {
-        let mut brief = round::brief("Hello");
+        let mut brief = self.brief("Hello");
         brief.fields.insert("max_tokens".to_owned(), json!(77));
         brief.fields.insert("temperature".to_owned(), json!(0.5));
-        Ok(self.round(&brief, Answer::Ok).await?.proves(&brief)?)
+        self.is_exactly(&brief, self.round(&brief, Answer::Ok).await?)
     }
 
     async fn denied(&self) -> Result<(), Outcome> {
-        let round = self.round(&round::brief("Hello"), Answer::Unauthorized).await?;
+        // On a login it asks again after a 401, with a token made anew; it is told of none.
+        let status = if self.login.is_some() { StatusCode::BAD_GATEWAY } else { StatusCode::UNAUTHORIZED };
+        let round = self.round(&self.brief("Hello"), Answer::Failed(status)).await?;
         let found = json!({"asked": u8::from(round.request.is_some()), "asked_again": round.refused,
             "is_error": round.ended.is_error, "status": round.ended.api_error_status});
-        equal(&found, &json!({"asked": 1, "asked_again": 0, "is_error": true, "status": 401}))
+        equal(&found, &json!({"asked": 1, "asked_again": 0, "is_error": true, "status": status.as_u16()}))
     }
-}
 
-async fn ask_plainly(worker: &mut Worker) -> Result<Round, Outcome> {
-    let brief = round::brief("Say hello.");
-    let mut round = round::take(worker, &brief, Answer::Ok, TIME_MAX).await?;
-    let init = round.init.take();
-    round.proves(&brief)?;
-    Ok(Round { init, ..Round::default() })
+    fn brief(&self, text: &str) -> Brief {
+        round::brief(text, self.login)
+    }
+
+    async fn ask_plainly(&self, worker: &mut Worker) -> Result<Round, Outcome> {
+        let brief = self.brief("Say hello.");
+        let mut round = round::take(worker, &brief, Answer::Ok, TIME_MAX).await?;
+        let init = round.init.take();
+        self.is_exactly(&brief, round)?;
+        Ok(Round { init, ..Round::default() })
+    }
+
+    fn is_exactly(&self, brief: &Brief, round: Round) -> Result<(), Outcome> {
+        Ok(round.proves(brief, self.login)?)
+    }
 }
 
 fn equal(found: &Value, expected: &Value) -> Result<(), Outcome> {

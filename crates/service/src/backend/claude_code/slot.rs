@@ -9,12 +9,11 @@ use std::{
 };
 
 pub use super::slots::Slots;
-use super::{isolate::Isolation, slots::remove, user::User};
+use super::{isolate::Isolation, login::Login, slots::remove, user::User};
 
 /// What every worker is started with: no tools, no settings, no memory, no commands, nothing of the machine.
-const ARGUMENTS: [&str; 20] = [
+const ARGUMENTS: [&str; 19] = [
     "-p",
-    "--bare",
     "--tools",
     "",
     "--strict-mcp-config",
@@ -36,14 +35,12 @@ const ARGUMENTS: [&str; 20] = [
 ];
 
 /// What is said of it to every worker. What is tried again, and how long anything may take, is decided here and not there.
-const ENVIRONMENT: [(&str, &str); 13] = [
+const ENVIRONMENT: [(&str, &str); 11] = [
     // Nothing is there: it starts no program.
     ("PATH", "/nonexistent"),
-    // The real key is never in a worker; requests go to the socket, wherever this points.
-    ("ANTHROPIC_API_KEY", "dummy"),
+    // Requests go to the socket, wherever this points.
     ("ANTHROPIC_BASE_URL", "http://127.0.0.1:1"),
     ("API_TIMEOUT_MS", "3600000"),
-    ("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"),
     // Its own betas bring a turn of the system's into the messages.
     ("CLAUDE_CODE_DISABLE_EXPERIMENTAL_BETAS", "1"),
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
@@ -55,20 +52,29 @@ const ENVIRONMENT: [(&str, &str); 13] = [
     ("DISABLE_TELEMETRY", "1"),
 ];
 
+/// What is said of it to a worker that is on no login.
+const WITHOUT_LOGIN: [(&str, &str); 2] = [
+    // The real key is never in a worker.
+    ("ANTHROPIC_API_KEY", "dummy"),
+    ("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"),
+];
+
 /// The place of one worker. Dropped, it is removed.
 #[derive(Debug)]
 pub struct Slot {
     folder: PathBuf,
     user: Option<User>,
+    login: Option<Login>,
 }
 
 impl Slot {
-    /// Makes it, empty, for a worker that is so isolated.
+    /// Makes it, empty, for a worker that is so isolated, on this login or none.
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub fn open(slots: &Slots, number: u32, isolation: &Isolation) -> io::Result<Self> {
-        let slot = Self { folder: slots.folder().join(number.to_string()), user: isolation.user(number)? };
+    pub fn open(slots: &Slots, number: u32, isolation: &Isolation, login: Option<&Login>) -> io::Result<Self> {
+        let (folder, user) = (slots.folder().join(number.to_string()), isolation.user(number)?);
+        let slot = Self { folder, user, login: login.cloned() };
         // A worker that was killed a moment ago may have left something.
         remove(&slot.folder)?;
         fs::create_dir(&slot.folder)?;
@@ -129,7 +135,11 @@ impl Slot {
         let of_slot = [("HOME", self.home()), ("TMPDIR", self.temporary()), ("ANTHROPIC_UNIX_SOCKET", self.socket())];
         let of_slot = of_slot.map(|(name, path)| (name, path.to_string_lossy().into_owned()));
         let of_all = ENVIRONMENT.map(|(name, value)| (name, value.to_owned()));
-        of_slot.into_iter().chain(of_all).collect()
+        let of_login = match &self.login {
+            Some(login) => login.environment().to_vec(),
+            None => WITHOUT_LOGIN.map(|(name, value)| (name, value.to_owned())).to_vec(),
+        };
+        of_slot.into_iter().chain(of_all).chain(of_login).collect()
     }
 
     /// What starts its worker.
@@ -138,6 +148,10 @@ impl Slot {
     /// The folder cannot be written to.
     pub fn worker(&self, program: &Path, isolation: &Isolation) -> io::Result<Command> {
         let mut command = self.command(program, isolation)?;
+        if self.login.is_none() {
+            // With it the CLI takes no login.
+            command.arg("--bare");
+        }
         command.args(ARGUMENTS).stdin(Stdio::piped());
         Ok(command)
     }

@@ -3,6 +3,8 @@
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::backend::{Failure, Reason, Spend};
+
 /// A worker's request is not the call that it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{at}: {what}")]
@@ -14,8 +16,15 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    pub(super) fn new(at: impl Into<String>, what: impl Into<String>) -> Self {
+    pub(in super::super) fn new(at: impl Into<String>, what: impl Into<String>) -> Self {
         Self { at: at.into(), what: what.into() }
+    }
+
+    /// What becomes of the call.
+    pub(in super::super) fn failure(&self) -> Failure {
+        tracing::error!(mismatch = %self, "a worker has asked for something else than its call; it is killed, and nothing is sent");
+        let message = "has a worker that asked for something else than its call".into();
+        Failure { spend: Spend::Unspent, reason: Reason::Broken { message, retryable: true } }
     }
 }
 

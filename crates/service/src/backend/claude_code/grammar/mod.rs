@@ -1,20 +1,28 @@
 //! Grammar: whether the request that a worker sends is the call that it was briefed for, and nothing else.
 //!
-//! Upstream is sent a body of our own; a worker's is only looked at. Every field of the call has to be there as it is, and what is there
-//! besides has to be what this version of the CLI puts there by itself. Anything else, and anything that is lacking, is a
-//! [`Mismatch`]: the worker is killed. It is pinned to **2.1.330**, as [`super::package`] is.
+//! Every field of the call has to be there as it is, and what is there besides has to be what this version of the CLI puts there by
+//! itself. Anything else, and anything that is lacking, is a [`Mismatch`]: the worker is killed. Upstream is sent a body of our own, but
+//! on a login: then it is this one. It is pinned to **2.1.330**, as [`super::package`] is.
 
 use claude_code_api_wire::Fields;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::brief::Brief;
+use super::{apart::Apart, brief::Brief};
 
 mod difference;
 
 pub use difference::Mismatch;
 use difference::{equal, shown};
 
+/// What the CLI says that it is, in one of its forms; a worker on a login says the first.
+pub(super) const IDENTITIES: [&str; 3] = [
+    "You are a Claude agent, built on Anthropic's Claude Agent SDK.",
+    "You are Claude Code, Anthropic's official CLI for Claude.",
+    "You are Claude Code, Anthropic's official CLI for Claude, running within the Claude Agent SDK.",
+];
+/// Before that it says which version it is; between these stand three hexadecimal digits.
+const BILL: (&str, &str) = ("x-anthropic-billing-header: cc_version=2.1.330.", "; cc_entrypoint=sdk-cli;");
 const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 
 /// Proves that the body of a worker's request is the call that it was briefed for.
@@ -24,7 +32,8 @@ const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
 pub fn prove(brief: &Brief, body: &[u8]) -> Result<(), Mismatch> {
     let found: Fields =
         serde_json::from_slice(body).map_err(|_| Mismatch::new("", "no JSON object that can be read"))?;
-    let needed = ["model", "stream"].into_iter().chain(brief.fields.keys().map(String::as_str));
+    let apart = brief.apart.as_ref().map(|_| "system");
+    let needed = ["model", "stream"].into_iter().chain(apart).chain(brief.fields.keys().map(String::as_str));
     if let Some(lacking) = needed.into_iter().find(|name| found.get(name).is_none()) {
         return Err(Mismatch::new(shown(lacking), "lacking"));
     }
@@ -40,8 +49,16 @@ fn field(brief: &Brief, name: &str, found: Value) -> Result<(), Mismatch> {
         ("model", _) => equal(name, &brief.model.as_str().into(), &found),
         ("stream", _) => equal(name, &true.into(), &found),
         (_, Some(own)) => carried(name, own, found),
-        (_, None) if is_default(name, &found) => Ok(()),
-        (_, None) => Err(Mismatch::new(shown(name), "not given, and none of the CLI's defaults")),
+        (_, None) => besides(brief.apart.as_ref(), name, &found),
+    }
+}
+
+fn besides(apart: Option<&Apart>, name: &str, found: &Value) -> Result<(), Mismatch> {
+    match apart {
+        Some(apart) if name == "system" => system(&apart.system, found),
+        Some(_) if is_default_on_login(name, found) => Ok(()),
+        None if is_default(name, found) => Ok(()),
+        _ => Err(Mismatch::new(shown(name), "not given, and none of the CLI's defaults")),
     }
 }
 
@@ -52,6 +69,40 @@ fn carried(name: &str, own: &Value, mut found: Value) -> Result<(), Mismatch> {
         found.shift_remove("effort");
     }
     equal(shown(name), own, &found)
+}
+
+/// What the CLI says of itself, and the system prompt.
+fn system(own: &str, found: &Value) -> Result<(), Mismatch> {
+    let blocks = found.as_array().map_or(&[][..], Vec::as_slice);
+    let Some((bill, rest)) = blocks.split_first() else {
+        return Err(Mismatch::new("system", "no list, or an empty one"));
+    };
+    if !is_bill(bill) {
+        return Err(Mismatch::new("system", "does not begin with the CLI's version"));
+    }
+    let texts = [IDENTITIES[0], own].into_iter().filter(|text| !text.is_empty()).map(text_block);
+    equal("system", &texts.collect(), &rest.into())
+}
+
+fn text_block(text: &str) -> Value {
+    json!({"type": "text", "text": text})
+}
+
+fn is_bill(block: &Value) -> bool {
+    let Some(line) = block["text"].as_str().filter(|line| *block == text_block(line)) else { return false };
+    let digits = line.strip_prefix(BILL.0).and_then(|line| line.strip_suffix(BILL.1));
+    digits.is_some_and(|digits| digits.len() == 3 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+/// A worker on a login is told to leave out what can be left out.
+fn is_default_on_login(name: &str, found: &Value) -> bool {
+    match name {
+        "tools" => *found == json!([]),
+        "metadata" => is_metadata(found),
+        // What the API takes where there is none.
+        "temperature" => *found == json!(1),
+        _ => false,
+    }
 }
 
 fn is_default(name: &str, found: &Value) -> bool {
@@ -104,7 +155,7 @@ mod tests {
         let call = json!({"max_tokens": 7, "temperature": 1.0, "system": [{"type": "text", "text": "S"}],
             "messages": [{"role": "user", "content": "canary"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": [{"type": "text", "text": "c"}]}]});
         let Value::Object(fields) = call else { unreachable!("it is one") };
-        Brief { model: "claude-haiku-5-5".to_owned(), fields }
+        Brief { model: "claude-haiku-5-5".to_owned(), fields, apart: None }
     }
 
     /// As CLI 2.1.330 sends it.
@@ -167,6 +218,46 @@ mod tests {
         }
         for garbage in ["", "[]", "{", "{\"model\": 1, \"model\": 1}"] {
             assert!(prove(&brief(), garbage.as_bytes()).is_err(), "{garbage}");
+        }
+    }
+
+    /// As CLI 2.1.330 sends it on a login.
+    fn on_login(system: &str) -> (Brief, Value) {
+        let (mut brief, mut body) = (brief(), body());
+        brief.fields.shift_remove("system");
+        brief.apart = Some(Apart { system: system.to_owned(), ..Apart::default() });
+        for left_out in ["thinking", "output_config"] {
+            body.as_object_mut().expect("an object").shift_remove(left_out);
+        }
+        let bill = "x-anthropic-billing-header: cc_version=2.1.330.d01; cc_entrypoint=sdk-cli;";
+        body["system"] =
+            [bill, IDENTITIES[0], system].into_iter().filter(|text| !text.is_empty()).map(text_block).collect();
+        (brief, body)
+    }
+
+    #[test]
+    fn on_a_login_the_cli_says_what_it_is_and_nothing_else_besides() {
+        type Change = fn(&mut Value);
+        for system in ["S", ""] {
+            let (brief, body) = on_login(system);
+            assert_eq!(prove(&brief, body.to_string().as_bytes()), Ok(()), "{system:?}");
+        }
+        let changes: [(&str, Change); 8] = [
+            ("system", |body| drop(body.as_object_mut().expect("an object").remove("system"))),
+            ("system", |body| drop(body["system"].as_array_mut().expect("a list").remove(0))),
+            ("system", |body| drop(body["system"].as_array_mut().expect("a list").remove(1))),
+            ("system", |body| body["system"][2]["text"] = "canary".into()),
+            ("system", |body| body["system"][2]["cache_control"] = json!({"type": "ephemeral"})),
+            ("system", |body| body["system"][0]["text"] = "x-anthropic-billing-header: canary".into()),
+            ("system", |body| body["system"].as_array_mut().expect("a list").push(text_block("canary"))),
+            ("thinking", |body| body["thinking"] = json!({"type": "adaptive"})),
+        ];
+        for (number, (at, change)) in changes.into_iter().enumerate() {
+            let (brief, mut body) = on_login("S");
+            change(&mut body);
+            let mismatch = prove(&brief, body.to_string().as_bytes()).expect_err("it differs");
+            assert_eq!(mismatch.at, at, "{number}");
+            assert!(!mismatch.to_string().contains("canary"), "{number}: {mismatch}");
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     isolate::{Isolation, SLOTS_MAX, lacks_room},
+    login::Login,
     round,
     slot::{Slot, Slots},
     worker::{Worker, WorkerError},
@@ -51,6 +52,8 @@ pub(super) struct Kit {
     pub(super) program: PathBuf,
     pub(super) slots: Slots,
     pub(super) isolation: Isolation,
+    /// What workers are on; `None`: a dummy key.
+    pub(super) login: Option<Login>,
     /// As many as calls at a time.
     pub(super) workers: usize,
     /// Whether a worker may serve more calls than one.
@@ -201,11 +204,14 @@ impl Shared {
 
     async fn started(self: &Arc<Self>, number: Number) -> Result<Ready, WorkerError> {
         let _turn = self.starting.acquire().await.expect("it is never closed");
-        let Kit { program, slots, isolation, .. } = &self.kit;
-        let slot = Slot::open(slots, number.0, isolation).map_err(WorkerError::Start)?;
+        let Kit { program, slots, isolation, login, .. } = &self.kit;
+        let slot = Slot::open(slots, number.0, isolation, login.as_ref()).map_err(WorkerError::Start)?;
         let mut worker = Worker::start(program, slot, isolation).await?;
         worker.ready(READY_MAX).await?;
-        round::prime(&mut worker, READY_MAX).await?;
+        // On a login its first round is its only one: a system prompt is heard in no other.
+        if login.is_none() {
+            round::prime(&mut worker, READY_MAX).await?;
+        }
         Ok(Ready::new(worker, number))
     }
 
