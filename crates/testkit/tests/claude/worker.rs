@@ -11,6 +11,7 @@ use std::{
 use claude_code_api_service::{
     backend::claude_code::{
         isolate::{Isolation, SLOTS_MAX, USERS_FROM},
+        login::Login,
         measure::Measure,
         slot::{Slot, Slots},
         worker::{Worker, WorkerError},
@@ -154,6 +155,32 @@ async fn a_worker_is_killed_with_what_it_has_started() {
 async fn a_line_that_does_not_end_is_given_up() {
     let machine = Machine::with("#!/bin/sh\n/usr/bin/head -c 20000000 /dev/zero\n/bin/sleep 1000\n");
     assert!(matches!(machine.worker().await, Err(WorkerError::Garbage(_))));
+}
+
+#[tokio::test]
+async fn a_worker_has_a_dummy_key_or_the_login_and_never_both() {
+    let machine = Machine::with("");
+    for login in [None, Some(Login::made_up())] {
+        let slot = Slot::open(&machine.slots, SLOT, &machine.isolation, login.as_ref()).expect("it can be written to");
+        let has = |name: &str| slot.environment().iter().any(|(found, _)| *found == name);
+        assert_eq!((has("ANTHROPIC_API_KEY"), has("CLAUDE_CODE_OAUTH_TOKEN")), (login.is_none(), login.is_some()));
+        let arguments = slot.worker(&machine.program(), &machine.isolation).expect("it can be written to");
+        assert_eq!(arguments.get_args().any(|argument| argument == "--bare"), login.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_slot_on_a_login_has_room_for_the_cli_s_own_socket() {
+    let folder = TempDir::new().expect("a folder");
+    let slots = "/claude/slots/00000000".len();
+    // As long as it may be without a login.
+    let data_dir =
+        format!("{}/{}", folder.path().display(), "d".repeat(103 - 17 - slots - folder.path().as_os_str().len() - 1));
+    let slots = Slots::open(Path::new(&data_dir)).expect("it is not too long");
+    let isolation = Isolation::of_system(Path::new("/bin/true"), slots.folder());
+    Slot::open(&slots, SLOT, &isolation, None).expect("it is not too long");
+    let problem = Slot::open(&slots, SLOT, &isolation, Some(&Login::made_up())).expect_err("it is too long");
+    assert!(problem.to_string().contains("too long a path for sockets"), "{problem}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 pub use super::slots::Slots;
-use super::{isolate::Isolation, login::Login, slots::remove, user::User};
+use super::{isolate::Isolation, login::Login, slots::{has_room, remove}, user::User};
 
 /// What every worker is started with: no tools, no settings, no memory, no commands, nothing of the machine.
 const ARGUMENTS: [&str; 19] = [
@@ -59,6 +59,10 @@ const WITHOUT_LOGIN: [(&str, &str); 2] = [
     ("CLAUDE_CODE_ATTRIBUTION_HEADER", "0"),
 ];
 
+/// Where the CLI listens on a login for others of its kind, of which there are none. Where the path would be too long, it would do so
+/// outside of its slot.
+const CLI_SOCKET: &str = "tmp/cc-socks/4194304.sock";
+
 /// The place of one worker. Dropped, it is removed.
 #[derive(Debug)]
 pub struct Slot {
@@ -74,6 +78,9 @@ impl Slot {
     /// The folder cannot be written to.
     pub fn open(slots: &Slots, number: u32, isolation: &Isolation, login: Option<&Login>) -> io::Result<Self> {
         let (folder, user) = (slots.folder().join(number.to_string()), isolation.user(number)?);
+        if login.is_some() {
+            has_room(&folder, CLI_SOCKET)?;
+        }
         let slot = Self { folder, user, login: login.cloned() };
         // A worker that was killed a moment ago may have left something.
         remove(&slot.folder)?;

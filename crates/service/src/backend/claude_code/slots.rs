@@ -35,10 +35,7 @@ impl Slots {
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let all = std::path::absolute(data_dir.join("claude/slots"))?;
         let folder = all.join(name());
-        if folder.as_os_str().len() + "/000/gateway.sock".len() > SOCKET_PATH_BYTES_MAX {
-            let problem = format!("{} is too long a path for sockets", folder.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidFilename, problem));
-        }
+        has_room(&folder, "000/gateway.sock")?;
         fs::create_dir_all(&all)?;
         let _everyone = lock(&all)?;
         clear(&all)?;
@@ -59,6 +56,15 @@ impl Drop for Slots {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Whether the path of a socket in this folder is not too long.
+pub(super) fn has_room(folder: &Path, socket: &str) -> io::Result<()> {
+    if folder.as_os_str().len() + 1 + socket.len() <= SOCKET_PATH_BYTES_MAX {
+        return Ok(());
+    }
+    let problem = format!("{} is too long a path for sockets", folder.display());
+    Err(io::Error::new(io::ErrorKind::InvalidFilename, problem))
 }
 
 pub(super) fn remove(folder: &Path) -> io::Result<()> {
