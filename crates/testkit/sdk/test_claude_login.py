@@ -8,7 +8,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List
 
 import anthropic
 import pytest
@@ -146,6 +146,11 @@ def test_tokens_cannot_be_counted_ahead_and_that_is_said(pooled: Service) -> Non
     assert status == 404 and "cannot be counted on a login" in error["message"], error
 
 
+def test_callers_who_leave_and_many_at_once_are_as_on_keys(pooled: Service, simulator: Simulator) -> None:
+    on_keys.test_a_caller_who_leaves_is_cancelled_and_takes_its_worker_along(pooled, simulator)
+    on_keys.test_many_calls_at_once_are_each_answered_with_their_own(pooled, simulator)
+
+
 def test_a_worker_serves_one_call(simulator: Simulator) -> None:
     with serving(simulator, *flags(**{"claude-code-workers": "1"}), **LOGIN) as service:
         seen: "set[int]" = set()
@@ -276,34 +281,35 @@ def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_lea
             assert (len(simulator.requests()), len(service.entries("default"))) == (before, 1), "nothing was sent, nothing is paid"
 
 
-def start(home: str, *more: str, token: Optional[str] = TOKEN) -> "subprocess.CompletedProcess[bytes]":
-    """A start that is to fail."""
-    command = [binary("claude-code-api"), "serve", "--listen", "127.0.0.1:0", "--data-dir", home + "/data", *flags(), *more]
-    login = {"CLAUDE_CODE_OAUTH_TOKEN": token} if token else {}
-    return subprocess.run(command, env=environment(home, **login), capture_output=True, timeout=60)
+def start(home: str, program: str = "/bin/true", token: str = TOKEN) -> "subprocess.CompletedProcess[bytes]":
+    """A start that fails, with this program in the CLI's place if with nothing else."""
+    command = [binary("claude-code-api"), "serve", "--listen", "127.0.0.1:0", "--data-dir", home + "/data"]
+    command += flags(**{"claude-code-path": program})
+    ran = subprocess.run(command, env=environment(home, CLAUDE_CODE_OAUTH_TOKEN=token), capture_output=True, timeout=60)
+    assert ran.returncode != 0, ran
+    return ran
 
 
 def test_a_login_without_its_token_is_refused_at_the_start() -> None:
-    with tempfile.TemporaryDirectory() as home:
-        ran = start(home, token=None)
-    assert ran.returncode != 0 and b"claude setup-token" in ran.stderr and b"CLAUDE_CODE_OAUTH_TOKEN" in ran.stderr, ran
+    for token in ("", "two words"):
+        with tempfile.TemporaryDirectory() as home:
+            said = start(home, token=token).stderr
+        assert b"claude setup-token" in said and b"CLAUDE_CODE_OAUTH_TOKEN" in said, said
 
 
 def test_where_projects_have_keys_a_login_is_used_only_if_that_is_acknowledged(simulator: Simulator) -> None:
     with serving(simulator, *flags(), "--claude-code-login-shared", **LOGIN) as service:
         service.manage("project", "set", "mine")
-        key = service.key("--project", "mine")
-        assert service.get("/v1/usage", key)["project_id"] == "mine"
-        [identity] = [key["id"] for key in json.loads(service.manage("key", "list", "--json"))["keys"]]
-        # Another process on the same folder is turned away by the lock; so this is about a copy.
-        with tempfile.TemporaryDirectory() as home:
-            service_there = Service("", home, simulator)
-            service_there.manage("project", "set", "mine")
-            identity = json.loads(service_there.manage("key", "create", "--json", "--project", "mine"))["id"]
-            ran = start(home)
-            assert ran.returncode == 1 and b"claude_code_login_shared" in ran.stderr and b"not for others" in ran.stderr, ran
-            service_there.manage("key", "revoke", identity)
-            assert b"claude_code_login_shared" not in start(home, "--claude-code-path", "/bin/true").stderr
+        assert service.get("/v1/usage", service.key("--project", "mine"))["project_id"] == "mine"
+    with tempfile.TemporaryDirectory() as home:
+        stopped = Service("", home, simulator)
+        stopped.manage("project", "set", "mine")
+        key = json.loads(stopped.manage("key", "create", "--json", "--project", "mine"))
+        said = start(home).stderr
+        assert b"claude_code_login_shared = true" in said and b"not for others" in said, said
+        stopped.manage("key", "revoke", key["id"])
+        said = start(home).stderr
+        assert b"claude_code cannot serve" in said and b"claude_code_login_shared" not in said, "a revoked key is none"
 
 
 def test_no_project_is_given_a_key_on_a_login_that_is_not_shared(simulator: Simulator) -> None:
