@@ -18,7 +18,12 @@ use std::{
 use claude_code_api_service::{
     Listeners,
     app::App,
-    backend::{Backend, anthropic::Anthropic, claude_code::ClaudeCode, local::Local},
+    backend::{
+        Backend,
+        anthropic::Anthropic,
+        claude_code::{ClaudeCode, upstream::Upstream},
+        local::Local,
+    },
     config::{Config, Settings},
     serve,
     store::{
@@ -203,13 +208,14 @@ impl Answering {
     async fn by_claude_code(config: &Config, data_dir: &Path) -> Self {
         // So that workers can have users of their own.
         set_permissions(data_dir, Permissions::from_mode(0o755)).expect("it is ours");
-        let opened = ClaudeCode::open(&config.claude_code, simulated(config), data_dir).await;
+        let upstream = Upstream { api: simulated(config), login: None };
+        let opened = ClaudeCode::open(&config.claude_code, upstream, data_dir).await;
         let backend = opened.unwrap_or_else(|error| panic!("{error}; `make sdk` runs this test on one that does"));
         Self { backend: Arc::new(backend), local: None }
     }
 }
 
-fn simulated(config: &Config) -> Arc<dyn Backend> {
+fn simulated(config: &Config) -> Arc<Anthropic> {
     let mut anthropic = config.anthropic.clone();
     if anthropic.api_keys.is_empty() {
         anthropic.api_keys.push(KEY.to_owned().into());

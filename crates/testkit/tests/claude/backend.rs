@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use claude_code_api_service::{
-    backend::{anthropic::Anthropic, claude_code::ClaudeCode, conformance},
+    backend::{
+        anthropic::Anthropic,
+        claude_code::{ClaudeCode, upstream::Upstream},
+        conformance,
+    },
     config::{Config, Settings},
 };
 use claude_code_api_testkit::{Simulator, simulator::KEY, until};
@@ -19,7 +23,8 @@ async fn the_backend_passes() {
         ..Settings::default()
     };
     let config = Config::from_settings(&settings).expect("in range");
-    let upstream = Arc::new(Anthropic::new(&config.anthropic).expect("a backend"));
+    let api = Arc::new(Anthropic::new(&config.anthropic).expect("a backend"));
+    let upstream = Upstream { api, login: None };
     let backend = ClaudeCode::open(&config.claude_code, upstream, folder.path()).await.expect("a CLI that does");
     conformance::passes(&backend).await;
     until("what was dropped is cancelled upstream", || simulator.open_streams() == 0).await;

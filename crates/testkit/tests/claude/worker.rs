@@ -177,7 +177,7 @@ async fn a_slot_on_a_login_has_room_for_the_cli_s_own_socket() {
     let data_dir =
         format!("{}/{}", folder.path().display(), "d".repeat(103 - 17 - slots - folder.path().as_os_str().len() - 1));
     let slots = Slots::open(Path::new(&data_dir)).expect("it is not too long");
-    let isolation = Isolation::of_system(Path::new("/bin/true"), slots.folder());
+    let isolation = Isolation::of_system(Path::new("/bin/true"), slots.folder()).expect("there is room");
     Slot::open(&slots, SLOT, &isolation, None).expect("it is not too long");
     let problem = Slot::open(&slots, SLOT, &isolation, Some(&Login::made_up())).expect_err("it is too long");
     assert!(problem.to_string().contains("too long a path for sockets"), "{problem}");
@@ -230,7 +230,7 @@ async fn what_a_service_that_has_died_has_left_running_is_killed_and_nothing_els
     };
     let (work, home) = slot("left");
     let (work_removed, home_removed) = slot("removed");
-    let alive = Slot::open(&machine.slots, SLOT, &machine.isolation).expect("it can be written to");
+    let alive = Slot::open(&machine.slots, SLOT, &machine.isolation, None).expect("it can be written to");
     let mut left =
         [(&work, &home), (&work_removed, &home_removed)].map(|(work, home)| Other::that_works_in(work, home));
     let others = [
@@ -278,7 +278,7 @@ fn no_two_workers_on_a_machine_have_the_same_user_and_none_has_one_that_somethin
         println!("SKIPPED: only root can give a worker a user of its own");
         return;
     }
-    let slot = |machine: &Machine| Slot::open(&machine.slots, SLOT, &machine.isolation).expect("there is a user");
+    let slot = |machine: &Machine| Slot::open(&machine.slots, SLOT, &machine.isolation, None).expect("there is a user");
     let slots = [slot(&machines[0]), slot(&machines[1])];
     let [first, second] = slots.each_ref().map(|slot| slot.user().expect("it has one"));
     assert_ne!(first, second);

@@ -9,7 +9,12 @@ use std::{
 };
 
 pub use super::slots::Slots;
-use super::{isolate::Isolation, login::Login, slots::{has_room, remove}, user::User};
+use super::{
+    isolate::Isolation,
+    login::Login,
+    slots::{has_room, remove},
+    user::User,
+};
 
 /// What every worker is started with: no tools, no settings, no memory, no commands, nothing of the machine.
 const ARGUMENTS: [&str; 19] = [
