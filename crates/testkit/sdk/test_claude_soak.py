@@ -234,7 +234,8 @@ def test_every_call_is_in_the_ledger_and_its_sum_is_the_bill(soak: Soak) -> None
             if entry["exact"]:
                 exact += entry["input_tokens"] + entry["output_tokens"]
                 billed += line["input_tokens"] + line["output_tokens"]
-            assert entry["output_tokens"] >= line["output_tokens"], (call, line, entry)
+            # The simulator's endless answers go on past what was asked for, which no real one does.
+            assert entry["output_tokens"] >= min(line["output_tokens"], MAX_TOKENS), (call, line, entry)
         if soak.came[call.number].status == 200:
             assert [entry["exact"] for entry in entries] == [True], (call, entries)
     print("of exact entries %d tokens, of the bill %d" % (exact, billed))
