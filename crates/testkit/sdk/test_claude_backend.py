@@ -2,8 +2,10 @@
 
 import base64
 import concurrent.futures
+import itertools
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -311,6 +313,40 @@ def test_while_no_worker_can_be_started_calls_fail_clearly_and_afterwards_they_a
         sometimes.is_well()
         until(lambda: service.get("/health")["services"]["claude_code"]["status"] == "ok", "it has recovered")
         assert service.post("/v1/complete", ask)["backend"] == "claude_code"
+
+
+def test_without_room_for_another_worker_calls_are_told_when_to_come_back_and_with_room_they_are_answered(simulator: Simulator) -> None:
+    ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 60}
+    with serving(simulator, *flags(**{"claude-code-workers": "1", "claude-code-isolation": "process"})) as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        [process] = {parent(worker) for worker in workers(service)}
+        before = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        for _ in range(9):
+            room_for(process, 3)
+            try:
+                service.post("/v1/complete", ask)
+            except urllib.error.HTTPError as error:
+                refused = error
+                break
+        else:
+            pytest.fail("workers are started all the same")
+        error = json.load(refused)["error"]
+        assert (refused.code, error["code"], error["retryable"]) == (503, "overloaded", True), error
+        assert 1 <= int(refused.headers["retry-after"]) <= 10
+        health = service.get("/health")["services"]["claude_code"]
+        assert health["status"] == "down" and "Too many open files" in health["detail"], health
+        resource.prlimit(process, resource.RLIMIT_NOFILE, before)
+        until(lambda: ready(service) == 1, "there is a worker again", 30.0)
+        assert service.post("/v1/complete", ask)["backend"] == "claude_code"
+
+
+def room_for(process: int, count: int) -> None:
+    """Lets a process open so many files more."""
+    used = {int(name) for name in os.listdir("/proc/%d/fd" % process)}
+    free = (number for number in itertools.count() if number not in used)
+    limit = next(itertools.islice(free, count, None))
+    _, most = resource.prlimit(process, resource.RLIMIT_NOFILE)
+    resource.prlimit(process, resource.RLIMIT_NOFILE, (limit, most))
 
 
 def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_leaves(

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     gateway::Gateway,
-    isolate::Isolation,
+    isolate::{self, Isolation},
     line::{Control, Line},
     processes,
     slot::Slot,
@@ -62,6 +62,13 @@ pub enum WorkerError {
     /// It refuses what it is told.
     #[error("it refuses what it is told: {0}")]
     Refused(String),
+}
+
+impl WorkerError {
+    /// Whether there was no room for it, which may pass.
+    pub fn lacks_room(&self) -> bool {
+        matches!(self, Self::Start(error) if isolate::lacks_room(error))
+    }
 }
 
 /// The beginning of what a worker has written to its standard error.

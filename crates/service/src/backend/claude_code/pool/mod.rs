@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    isolate::{Isolation, SLOTS_MAX, lacks_room},
+    isolate::{Isolation, SLOTS_MAX},
     login::Login,
     round,
     slot::{Slot, Slots},
@@ -230,9 +230,8 @@ impl Shared {
     /// Too many want one, or there is no room for one: that passes.
     fn none(&self) -> Failure {
         let reason = match &self.locked().wrong {
-            Some(WorkerError::Start(error)) if lacks_room(error) => OVERLOADED,
-            Some(wrong) => Reason::Broken { message: format!("has no worker: {wrong}").into(), retryable: true },
-            None => OVERLOADED,
+            Some(wrong) if !wrong.lacks_room() => Reason::Broken { message: format!("has no worker: {wrong}").into(), retryable: true },
+            _ => OVERLOADED,
         };
         Failure { spend: Spend::Unspent, reason }
     }
