@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, IsTerminal, Write},
+    iter::{once, repeat},
     net::SocketAddr,
     path::Path,
     process::ExitCode,
@@ -16,6 +17,7 @@ use claude_code_api_service::{
     app::App,
     backend::{
         Backend,
+        absent::Absent,
         anthropic::Anthropic,
         claude_code::{ClaudeCode, login::Login, upstream::Upstream},
     },
@@ -65,14 +67,14 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
          ANTHROPIC_API_KEY instead; or revoke these keys, with `claude-code-api key revoke`; or, if everyone who has one may use that \
          login, set claude_code_login_shared = true"
     );
-    let backend = backend(&config).await?;
-    let named = (config.backend, config.claude_code.login.is_some());
-    let app = App::open(vec![backend], store, config.limits, config.prices).await?;
+    let backends = backends(&config).await?;
+    let (named, on_login) = (config.backends.clone(), config.claude_code.login.is_some());
+    let app = App::open(backends, store, config.limits, config.prices).await?;
     let _folder = open_door(&app, &config.data_dir, config.database_url.is_some());
     // Who reads that it listens may stop it at once.
     let told_to_stop = told_to_stop()?;
     // Who started the service may have stopped reading; that is no reason to stop serving.
-    let _ = show_banner(address, named, is_open);
+    let _ = show_banner(address, &named, on_login, is_open);
     serve(app, listeners, told_to_stop).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
@@ -91,31 +93,18 @@ fn open_door(app: &Arc<App>, folder: &Path, is_in_a_database: bool) -> Option<fs
     })
 }
 
-fn show_banner(address: SocketAddr, backend: (BackendName, bool), is_open: bool) -> io::Result<()> {
+fn show_banner(address: SocketAddr, backends: &[BackendName], on_login: bool, is_open: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "Claude Code API {} listens on http://{address}", env!("CARGO_PKG_VERSION"))?;
-    match backend {
-        (BackendName::Local, _) => {
-            writeln!(
-                out,
-                "Answers come from the small model embedded in this program: good for trying things out, free, often wrong."
-            )?;
-            writeln!(
-                out,
-                "No Claude backend is configured; to add one set ANTHROPIC_API_KEY, or anthropic_api_key in the \
-                 configuration file."
-            )?;
-        }
-        (BackendName::ClaudeCode, true) => writeln!(
+    for (backend, answers) in backends.iter().zip(once("Answers come").chain(repeat("Else they come"))) {
+        writeln!(out, "{answers} {}", source(*backend, on_login))?;
+    }
+    if *backends == [BackendName::Local] {
+        writeln!(
             out,
-            "Answers come from Claude, through the Claude Code CLI, on your own login: by Anthropic's terms for your own use only."
-        )?,
-        (BackendName::ClaudeCode, false) => {
-            writeln!(out, "Answers come from Claude, through the Claude Code CLI, and cost money.")?;
-        }
-        (BackendName::Anthropic, _) => {
-            writeln!(out, "Answers come from Claude, over the Messages API, and cost money.")?;
-        }
+            "No Claude backend is configured; to add one set ANTHROPIC_API_KEY, or anthropic_api_key in the \
+             configuration file."
+        )?;
     }
     let key = if is_open {
         writeln!(
@@ -133,6 +122,19 @@ fn show_banner(address: SocketAddr, backend: (BackendName, bool), is_open: bool)
     writeln!(out, "Read on: http://{address}/docs")
 }
 
+fn source(backend: BackendName, on_login: bool) -> &'static str {
+    match backend {
+        BackendName::Local => {
+            "from the small model embedded in this program: good for trying things out, free, often wrong."
+        }
+        BackendName::ClaudeCode if on_login => {
+            "from Claude, through the Claude Code CLI, on your own login: by Anthropic's terms for your own use only."
+        }
+        BackendName::ClaudeCode => "from Claude, through the Claude Code CLI, and cost money.",
+        BackendName::Anthropic => "from Claude, over the Messages API, and cost money.",
+    }
+}
+
 async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     if let Some(url) = &config.database_url {
         return Ok(Arc::new(Postgres::open(url.expose_secret(), postgres::Options { ttl: config.replica_ttl }).await?));
@@ -141,14 +143,42 @@ async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(Sqlite::open(&config.data_dir, Options { power_loss_safe, ..Options::default() })?))
 }
 
-async fn backend(config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
-    match config.backend {
+/// Those that are configured. Where there are several, one that cannot be opened keeps none of the others from serving.
+async fn backends(config: &Config) -> anyhow::Result<Vec<Arc<dyn Backend>>> {
+    // Its keys rest and work again for both backends that have it.
+    let api = Anthropic::new(&config.anthropic).map(Arc::new);
+    let (mut all, mut failed) = (Vec::<Arc<dyn Backend>>::new(), Vec::new());
+    for name in &config.backends {
+        match backend(config, *name, &api).await {
+            Ok(backend) => all.push(backend),
+            Err(error) => {
+                tracing::error!("backend {} cannot be used: {error:#}", name.as_str());
+                all.push(Arc::new(Absent::new(name.as_str(), format!("{error:#}"))));
+                failed.push(error);
+            }
+        }
+    }
+    match failed.pop() {
+        Some(last) if failed.len() + 1 == all.len() => Err(last),
+        _ => Ok(all),
+    }
+}
+
+async fn backend(
+    config: &Config,
+    name: BackendName,
+    api: &Result<Arc<Anthropic>, String>,
+) -> anyhow::Result<Arc<dyn Backend>> {
+    let api = || api.clone().map_err(anyhow::Error::msg);
+    match name {
         BackendName::Local => embedded(config),
-        BackendName::Anthropic => Ok(Arc::new(Anthropic::new(&config.anthropic).map_err(anyhow::Error::msg)?)),
+        BackendName::Anthropic => Ok(api()?),
         BackendName::ClaudeCode => {
             let login = config.claude_code.login.clone().map(Login::new);
-            let api = if login.is_some() { Anthropic::on_login } else { Anthropic::new };
-            let api = Arc::new(api(&config.anthropic).map_err(anyhow::Error::msg)?);
+            let api = match &login {
+                Some(_) => Arc::new(Anthropic::on_login(&config.anthropic).map_err(anyhow::Error::msg)?),
+                None => api()?,
+            };
             let opened = ClaudeCode::open(&config.claude_code, Upstream { api, login }, &config.data_dir).await;
             Ok(Arc::new(opened.map_err(|why| anyhow::anyhow!("backend claude_code cannot serve: {why}"))?))
         }

@@ -66,7 +66,7 @@ async fn a_key_is_its_project_s_and_no_other_s() {
 #[tokio::test]
 async fn on_a_login_that_is_not_shared_no_key_of_a_project_is_made_or_let_in() {
     let settings = |is_shared| Settings {
-        backend: Some(BackendName::ClaudeCode),
+        backend: Some(vec![BackendName::ClaudeCode]),
         claude_code_login: Some(true),
         claude_code_login_shared: Some(is_shared),
         claude_code_oauth_token: Some("made-up".into()),

@@ -25,6 +25,7 @@ use crate::{
     usage::Usage,
 };
 
+pub mod absent;
 pub mod anthropic;
 pub mod claude_code;
 pub mod conformance;

@@ -76,7 +76,11 @@ fn among(app: &App, request: &Request, pace: Pace) -> Result<Routed, CallFailure
     let mut targets: Vec<Target> = Vec::new();
     for (backend, offer) in offers(app, &request.model).filter(|(backend, _)| pace.is_kept_by(&***backend)) {
         // A backend may offer one model for several tiers.
-        if targets.iter().all(|known| known.offer.model_id != offer.model_id || known.offer.tier != offer.tier) {
+        let is_same = |known: &Target| {
+            (known.backend.name(), &known.offer.model_id, known.offer.tier)
+                == (backend.name(), &offer.model_id, offer.tier)
+        };
+        if !targets.iter().any(is_same) {
             targets.push(target(app, backend, offer, pace, bound.tokens)?);
         }
     }
@@ -182,7 +186,12 @@ fn no_economy(asked: &ModelChoice) -> CallFailure {
 }
 
 pub(super) fn unknown_model(app: &App, asked: &ModelChoice) -> CallFailure {
-    let names: Vec<String> = app.backends().iter().flat_map(|backend| backend.names()).collect();
+    let mut names: Vec<String> = Vec::new();
+    for name in app.backends().iter().flat_map(|backend| backend.names()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let shown: String = asked.as_str().chars().take(80).collect();
     CallFailure::Invalid {
         field: "model".into(),

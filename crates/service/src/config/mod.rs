@@ -114,8 +114,8 @@ pub struct Config {
     pub database_url: Option<SecretString>,
     /// How long a process may be silent before the others on its database take it for dead.
     pub replica_ttl: Duration,
-    /// What answers calls.
-    pub backend: BackendName,
+    /// What answers calls, in the order in which they are asked; never empty.
+    pub backends: Vec<BackendName>,
     /// What the service takes.
     pub limits: Limits,
     /// Settings of Claude over the Messages API.
@@ -233,9 +233,15 @@ impl Layers<'_> {
         );
         let api_keys = self.keys(api_key, given.anthropic_api_keys.clone(), file.anthropic_api_keys.clone());
         let backend_default = if api_keys.is_empty() { BackendName::Local } else { BackendName::Anthropic };
-        let backend = self.pick("backend", given.backend, file.backend, || backend_default);
+        let backends = self.pick("backend", given.backend.clone(), file.backend.clone(), || vec![backend_default]);
+        let is_sound = !backends.is_empty() && (1..backends.len()).all(|at| !backends[..at].contains(&backends[at]));
+        self.checked(
+            "backend",
+            if is_sound { Ok(()) } else { Err("names at least one backend, and none twice".to_owned()) },
+        )?;
         let claude_code = self.claude_code(given, file)?;
-        let is_own = backend == BackendName::ClaudeCode && claude_code.login.is_some() && !claude_code.is_login_shared;
+        let is_own =
+            backends.contains(&BackendName::ClaudeCode) && claude_code.login.is_some() && !claude_code.is_login_shared;
         let config = Config {
             listen,
             data_dir: self.pick("data_dir", given.data_dir.clone(), file.data_dir.clone(), data_dir_default),
@@ -245,7 +251,7 @@ impl Layers<'_> {
                     self.within("replica_ttl", given.replica_ttl, file.replica_ttl, || 10.0, 0.5..=3_600.0)?;
                 Duration::from_secs_f64(seconds)
             },
-            backend,
+            backends,
             limits: Limits { project_keys: !is_own, ..self.limits(given, file)? },
             anthropic: Anthropic {
                 api_keys,

@@ -1,9 +1,16 @@
 //! Every setting as it is given: clap fills it from flags and environment, serde from the file.
 
-use std::{fmt::Debug, path::PathBuf, str::FromStr};
+use std::{
+    fmt::{self, Debug},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IntoDeserializer, SeqAccess, Visitor},
+};
 
 use super::PriceSetting;
 
@@ -26,9 +33,11 @@ pub struct Settings {
     /// [default: 10]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_REPLICA_TTL", value_name = "SECONDS")]
     pub replica_ttl: Option<f64>,
-    /// What answers calls [default: anthropic where a key is set, else local, the embedded model]
-    #[arg(long, env = "CLAUDE_CODE_API_SERVER_BACKEND", value_enum)]
-    pub backend: Option<BackendName>,
+    /// What answers calls; of several, separated by commas, the first that does [default: anthropic where a key is set, else
+    /// local, the embedded model]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_BACKEND", value_enum, value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_more")]
+    pub backend: Option<Vec<BackendName>>,
     /// A name besides the loopback ones that requests may carry in their Host header; may be given several times
     #[arg(
         long = "allowed-host",
@@ -178,6 +187,42 @@ pub enum BackendName {
     Local,
 }
 
+impl BackendName {
+    /// The name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::ClaudeCode => "claude_code",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// A name, or a list of names.
+fn one_or_more<'de, D: Deserializer<'de>>(given: D) -> Result<Option<Vec<BackendName>>, D::Error> {
+    struct Names;
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<BackendName>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("the name of a backend, or a list of them")
+        }
+
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+            Ok(vec![BackendName::deserialize(name.into_deserializer())?])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(name) = names.next_element()? {
+                all.push(name);
+            }
+            Ok(all)
+        }
+    }
+    given.deserialize_any(Names).map(Some)
+}
+
 /// What a worker of Claude Code serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -204,7 +249,7 @@ pub enum Durability {
 pub struct Allowance(pub Option<i64>);
 
 impl Debug for Allowance {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(count) => write!(f, "{count}"),
             None => f.write_str("none"),

@@ -230,7 +230,9 @@ impl Shared {
     /// Too many want one, or there is no room for one: that passes.
     fn none(&self) -> Failure {
         let reason = match &self.locked().wrong {
-            Some(wrong) if !wrong.lacks_room() => Reason::Broken { message: format!("has no worker: {wrong}").into(), retryable: true },
+            Some(wrong) if !wrong.lacks_room() => {
+                Reason::Broken { message: format!("has no worker: {wrong}").into(), retryable: true }
+            }
             _ => OVERLOADED,
         };
         Failure { spend: Spend::Unspent, reason }
