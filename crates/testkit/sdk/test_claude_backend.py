@@ -156,6 +156,7 @@ def test_every_dialect_whole_and_as_a_stream(pooled: Service) -> None:
 
 
 def test_a_caller_who_leaves_is_cancelled_and_takes_its_worker_along(pooled: Service, simulator: Simulator) -> None:
+    until(lambda: WORKERS <= ready(pooled) == len(workers(pooled)), "all that are there are ready")
     before = workers(pooled)
     body = json.dumps({"prompt": sim({"endless": True, "token_ms": 20}), "model": "haiku", "stream": True, "max_tokens": 5000})
     host, port = pooled.url.removeprefix("http://").split(":")
@@ -516,6 +517,7 @@ def test_what_the_model_calls_a_tool_for_is_the_caller_s_affair(pooled: Service,
             "Agent": {"description": "d", "prompt": "p", "subagent_type": "general-purpose"},
         }
         for name, given in calls.items():
+            until(lambda: WORKERS <= ready(pooled) == len(workers(pooled)), "all that are there are ready")
             before, asked = workers(pooled), len(simulator.requests())
             script = {"tool": {"name": name, "input": given}, "output": 40, "stop_reason": "tool_use"}
             answer = pooled.post("/v1/messages", messages(sim(script)))
