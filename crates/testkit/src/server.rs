@@ -235,11 +235,12 @@ fn run(
     report: &mpsc::Sender<Vec<String>>,
 ) {
     let config = Config::from_settings(settings).expect("the test's settings are in range");
+    // It goes last: while the runtime is there, workers may start in it.
+    let folder = tempfile::TempDir::new().expect("a folder");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let listeners = Listeners::bind(config.listen).await.expect("a free port");
         let address = listeners.address().expect("bound");
-        let folder = tempfile::TempDir::new().expect("a folder");
         let Answering { backend, local } = answering(&config, folder.path()).await;
         let store: Arc<dyn Store> = match &config.database_url {
             Some(url) => {

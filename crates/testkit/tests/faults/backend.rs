@@ -65,7 +65,7 @@ impl Backend {
 
     /// The deadline of calls that never end.
     pub(super) fn late_after(self) -> Duration {
-        Duration::from_millis(if self == Self::Anthropic { 500 } else { 2_000 })
+        Duration::from_millis(if self == Self::Anthropic { 500 } else { 4_000 })
     }
 
     /// The doors of a row.

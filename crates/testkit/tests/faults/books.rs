@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use claude_code_api_service::{
-    ledger::{Ended, Entry},
+    ledger::{Ended, Entry, Spent},
     project::ProjectId,
     store::EntriesWanted,
     usage::Usage,
@@ -46,8 +46,8 @@ impl Upstream {
     }
 }
 
-/// Checks the entries of a call; their count.
-pub(super) async fn check(server: &TestServer, upstream: &Upstream, call: &Call, got: Option<&Got>) -> usize {
+/// Checks the entries of a call; what they say of it.
+pub(super) async fn check(server: &TestServer, upstream: &Upstream, call: &Call, got: Option<&Got>) -> Vec<Spent> {
     let project = Some(ProjectId::parse(&call.project()).expect("a name"));
     let wanted = EntriesWanted { project, count_max: 100, ..EntriesWanted::default() };
     let mut entries = server.app().store().entries(wanted).await.expect("the store works");
@@ -67,7 +67,7 @@ pub(super) async fn check(server: &TestServer, upstream: &Upstream, call: &Call,
         assert_eq!(entry.spent.unpriced, is_unpriced(call), "{entry:?}");
     }
     assert_covered(&estimated, &billed);
-    entries.len()
+    entries.into_iter().map(|entry| entry.spent).collect()
 }
 
 fn is_unpriced(call: &Call) -> bool {

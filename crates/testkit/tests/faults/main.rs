@@ -12,7 +12,7 @@ use claude_code_api_service::config::Settings;
 use claude_code_api_testkit::{Simulator, simulator::KEY};
 
 use backend::Backend;
-use matrix::Matrix;
+use matrix::{Found, Matrix};
 use rows::Row;
 
 /// More keys than calls can use up: what one call does to its key is not to be another's business.
@@ -22,10 +22,18 @@ const KEYS: usize = 4_000;
 const LOGGED: [&str; 2] = ["broke off and is charged", "came to more than was held"];
 
 async fn all_are_told_and_charged_rightly(rows: Vec<Row>) {
-    all_are_on(Backend::Anthropic, rows).await;
+    let matrix = Matrix::of(rows, Backend::Anthropic);
+    found_on(Backend::Anthropic, &matrix).await;
 }
 
-async fn all_are_on(backend: Backend, rows: Vec<Row>) {
+/// And so that nobody can tell it from the Messages API itself.
+async fn all_are_so_on_claude_code(backend: Backend) {
+    let matrix = Matrix::of(rows::all(), backend);
+    let found = found_on(backend, &matrix).await;
+    matrix.assert_same(&found, &found_on(Backend::Anthropic, &matrix).await);
+}
+
+async fn found_on(backend: Backend, matrix: &Matrix) -> Vec<Found> {
     let simulator = Simulator::start();
     let keys = (0..KEYS).map(|number| format!("{KEY}-{number}-").into()).collect();
     let settings = Settings { anthropic_api_keys: Some(keys), ..Settings::default() };
@@ -33,10 +41,10 @@ async fn all_are_on(backend: Backend, rows: Vec<Row>) {
     for text in LOGGED {
         server.expect_logged(text);
     }
-    let matrix = Matrix::of(rows, backend);
-    let found = matrix.run(&server, &simulator).await;
+    let found = matrix.run(backend, &server, &simulator).await;
     matrix.print(&found);
     matrix.assert_all_well(&found);
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,11 +85,11 @@ async fn an_answer_that_is_too_large() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the Claude Code CLI: make sdk"]
 async fn through_the_claude_code_cli_at_a_door_each() {
-    all_are_on(Backend::ClaudeCode, rows::all()).await;
+    all_are_so_on_claude_code(Backend::ClaudeCode).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the Claude Code CLI, and minutes: make faults"]
 async fn through_the_claude_code_cli_at_every_door() {
-    all_are_on(Backend::ClaudeCodeAtEveryDoor, rows::all()).await;
+    all_are_so_on_claude_code(Backend::ClaudeCodeAtEveryDoor).await;
 }

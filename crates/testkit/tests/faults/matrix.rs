@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use claude_code_api_service::ledger::Spent;
 use claude_code_api_testkit::{Simulator, TestServer, until};
 use futures_util::{FutureExt, StreamExt, stream};
 
@@ -12,7 +13,7 @@ use super::{
     backend::{Backend, DOORS},
     books::{self, Upstream},
     call::{Call, Got},
-    rows::Row,
+    rows::{Ends, Row},
 };
 
 pub(super) struct Matrix {
@@ -23,9 +24,10 @@ pub(super) struct Matrix {
 }
 
 /// What came of a call: what its caller got, and what the ledger has of it. `None` where a check has failed, which says why.
+#[derive(Debug)]
 pub(super) struct Found {
     got: Option<Got>,
-    entries: Option<usize>,
+    entries: Option<Vec<Spent>>,
     took: Duration,
 }
 
@@ -40,17 +42,17 @@ impl Matrix {
         Self { backend, rows, calls }
     }
 
-    pub(super) async fn run(&self, server: &TestServer, simulator: &Simulator) -> Vec<Found> {
+    pub(super) async fn run(&self, backend: Backend, server: &TestServer, simulator: &Simulator) -> Vec<Found> {
         let caller = server.caller();
         let calls = self.calls.iter().map(|call| {
             let caller = &caller;
             async move {
-                self.backend.has_room(server).await;
+                backend.has_room(server).await;
                 let begun = Instant::now();
                 (checked(call.make(caller)).await, begun.elapsed())
             }
         });
-        let got: Vec<(Option<Got>, Duration)> = stream::iter(calls).buffered(self.backend.at_once()).collect().await;
+        let got: Vec<(Option<Got>, Duration)> = stream::iter(calls).buffered(backend.at_once()).collect().await;
         until("no hold is left", || server.app().open_reservations().count() == 0).await;
         until("no stream is left", || simulator.open_streams() == 0).await;
         let upstream = settled(simulator).await;
@@ -87,9 +89,27 @@ impl Matrix {
             wrong.map(|(call, _)| format!("{}: {:?} {}", call.number, call.door, call.script)).collect();
         assert!(wrong.is_empty(), "{} of {} calls: {wrong:#?}", wrong.len(), self.calls.len());
     }
+
+    /// Where time decides nothing, callers and the ledger are told the same of two backends.
+    pub(super) fn assert_same(&self, found: &[Found], of_other: &[Found]) {
+        let pairs = self.calls.iter().zip(found.iter().zip(of_other));
+        let mut wrong = Vec::new();
+        for (call, (found, other)) in pairs.filter(|(call, _)| call.ends != Ends::Late) {
+            if (&found.got, found.spent()) != (&other.got, other.spent()) {
+                wrong.push(format!("{:?} {}: {found:?} and not {other:?}", call.door, call.script));
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {} calls: {wrong:#?}", wrong.len(), self.calls.len());
+    }
 }
 
 impl Found {
+    /// On whichever backend.
+    fn spent(&self) -> Vec<Spent> {
+        let entries = self.entries.iter().flatten().cloned();
+        entries.map(|spent| Spent { backend: String::new(), ..spent }).collect()
+    }
+
     fn word(&self) -> String {
         let got = match &self.got {
             None => "WRONG".to_owned(),
@@ -97,7 +117,7 @@ impl Found {
             Some(Got::Error(code, _)) => code.as_str().to_owned(),
             Some(Got::Left) => "left".to_owned(),
         };
-        let entries = self.entries.map_or_else(|| "WRONG".to_owned(), |count| count.to_string());
+        let entries = self.entries.as_ref().map_or_else(|| "WRONG".to_owned(), |entries| entries.len().to_string());
         format!("{got} {entries} {}ms", self.took.as_millis())
     }
 }

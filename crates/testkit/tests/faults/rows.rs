@@ -198,9 +198,9 @@ pub(super) fn slow() -> Vec<Row> {
         json!({"stall_after": 3}),
         json!({"stall_after": 3, "stall_ping_ms": 50}),
         json!({"stall_after": 16}),
-        json!({"endless": true, "token_ms": 2}),
-        json!({"thinking": {"tokens": 900, "display": "omitted"}, "output": 950, "token_ms": 2}),
-        json!({"thinking": {"tokens": 900}, "output": 950, "token_ms": 2, "lag_tokens": 50}),
+        json!({"endless": true, "token_ms": 10}),
+        json!({"thinking": {"tokens": 900, "display": "omitted"}, "output": 950, "token_ms": 10}),
+        json!({"thinking": {"tokens": 900}, "output": 950, "token_ms": 10, "lag_tokens": 50}),
         json!({"tool": {"name": "look_up", "input": {"a": "b"}}, "output": 900, "token_ms": 100}),
     ];
     let named = |script: Value, ends| row(script.to_string(), script, ends);
