@@ -350,6 +350,40 @@ def room_for(process: int, count: int) -> None:
     resource.prlimit(process, resource.RLIMIT_NOFILE, (limit, most))
 
 
+def test_where_the_cli_is_of_no_use_at_the_start_the_other_backends_serve(simulator: Simulator) -> None:
+    told = flags(**{"backend": "claude_code,anthropic", "claude-code-path": "/nowhere/claude"})
+    with serving(simulator, *told, logs="backend claude_code cannot be used") as service:
+        health = service.get("/health")
+        services = health["services"]
+        assert (services["claude_code"]["status"], services["anthropic"]["status"], health["status"]) == ("down", "ok", "degraded")
+        assert "/nowhere/claude" in services["claude_code"]["detail"], services
+        assert service.post("/v1/complete", {"prompt": sim(), "model": "haiku"})["backend"] == "anthropic"
+
+
+@pytest.mark.parametrize("how", ["dies", "full"])
+def test_while_no_worker_can_be_started_the_other_backends_serve(simulator: Simulator, sometimes: Sometimes, how: str) -> None:
+    ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 60}
+    path, one = str(sometimes.program), {"claude-code-workers": "1", "claude-code-isolation": "process"}
+    with serving(simulator, *flags(**{"backend": "claude_code,anthropic", "claude-code-path": path, **one})) as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        [process] = {parent(worker) for worker in workers(service)}
+        before = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        answered = []
+        while "anthropic" not in answered:
+            assert len(answered) < 9, "workers are started all the same"
+            if how == "full":
+                room_for(process, 3)
+            else:
+                sometimes.becomes(how)
+            answered.append(service.post("/v1/complete", ask)["backend"])
+        assert answered[0] == "claude_code"
+        assert service.get("/health")["services"]["claude_code"]["status"] == "down"
+        resource.prlimit(process, resource.RLIMIT_NOFILE, before)
+        sometimes.is_well()
+        until(lambda: ready(service) == 1, "there is a worker again", 30.0)
+        assert service.post("/v1/complete", ask)["backend"] == "claude_code"
+
+
 def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_leaves(
     simulator: Simulator, sometimes: Sometimes
 ) -> None:
