@@ -208,8 +208,8 @@ impl Shared {
         let slot = Slot::open(slots, number.0, isolation, login.as_ref()).map_err(WorkerError::Start)?;
         let mut worker = Worker::start(program, slot, isolation).await?;
         worker.ready(READY_MAX).await?;
-        // On a login its first round is its only one: a system prompt is heard in no other.
-        if login.is_none() {
+        // Who waits for it is served sooner without. On a login its first round is its only one: a system prompt is heard in no other.
+        if login.is_none() && !self.locked().stock.is_awaited() {
             round::prime(&mut worker, READY_MAX).await?;
         }
         Ok(Ready::new(worker, number))

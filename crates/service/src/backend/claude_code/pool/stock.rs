@@ -83,6 +83,11 @@ impl<W> Stock<W> {
         self.demand.ready(Instant::now()).max(self.unserved)
     }
 
+    /// Whether somebody waits for one that is not there yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.unserved > 0
+    }
+
     /// What is known of how many are wanted.
     pub(super) fn demand(&mut self) -> &mut Demand {
         &mut self.demand
