@@ -151,6 +151,7 @@ async fn backends(config: &Config) -> anyhow::Result<Vec<Arc<dyn Backend>>> {
     for name in &config.backends {
         match backend(config, *name, &api).await {
             Ok(backend) => all.push(backend),
+            Err(error) if config.backends.len() == 1 => return Err(error),
             Err(error) => {
                 tracing::error!("backend {} cannot be used: {error:#}", name.as_str());
                 all.push(Arc::new(Absent::new(name.as_str(), format!("{error:#}"))));

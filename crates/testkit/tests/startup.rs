@@ -244,11 +244,11 @@ async fn a_key_makes_claude_the_default_and_is_never_shown() {
     let named = |name: &str| format!("environment {name}");
     assert_eq!(setting(&ended, "anthropic_api_key"), ("set".to_owned(), named("ANTHROPIC_API_KEY")));
     assert_eq!(setting(&ended, "anthropic_base_url").1, named("ANTHROPIC_BASE_URL"));
-    assert_eq!(setting(&ended, "backend"), ("Anthropic".to_owned(), "default".to_owned()));
+    assert_eq!(setting(&ended, "backend"), ("[Anthropic]".to_owned(), "default".to_owned()));
     assert!(!ended.stdout.contains("sk-ant") && !from_file.stdout.contains("sk-ant"));
     let neither = run(["config", "check"], &[]).await;
     assert_eq!(setting(&neither, "anthropic_api_key"), ("not set".to_owned(), "default".to_owned()));
-    assert_eq!(setting(&neither, "backend").0, "Local");
+    assert_eq!(setting(&neither, "backend").0, "[Local]");
 }
 
 #[tokio::test]
