@@ -293,10 +293,7 @@ def sometimes() -> Iterator[Sometimes]:
         yield Sometimes(Path(folder))
 
 
-@pytest.mark.parametrize(
-    "how, why",
-    [("dies", "no room"), ("babbles", "not understood"), ("cut off", "it has ended"), ("strays", "messages: a list of 2, where")],
-)
+@pytest.mark.parametrize("how, why", [("dies", "no room"), ("babbles", "not understood"), ("cut off", "it has ended")])
 def test_while_no_worker_can_be_started_calls_fail_clearly_and_afterwards_they_are_answered(
     simulator: Simulator, sometimes: Sometimes, how: str, why: str
 ) -> None:
@@ -348,6 +345,22 @@ def room_for(process: int, count: int) -> None:
     limit = next(itertools.islice(free, count, None))
     _, most = resource.prlimit(process, resource.RLIMIT_NOFILE)
     resource.prlimit(process, resource.RLIMIT_NOFILE, (limit, most))
+
+
+def test_a_worker_that_asks_for_something_else_from_the_beginning_is_given_to_nobody(simulator: Simulator, sometimes: Sometimes) -> None:
+    told = flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1", "claude-code-isolation": "process"})
+    with serving(simulator, *told) as service:
+        def health() -> Dict[str, str]:
+            return service.get("/health")["services"]["claude_code"]
+
+        until(lambda: health()["detail"].startswith("1 ready"), "a worker is ready")
+        sometimes.becomes("strays")
+        # Nobody waits for those that come after this one, so that they are primed.
+        service.post("/v1/complete", {"prompt": sim(), "model": "haiku", "max_tokens": 20})
+        until(lambda: health()["status"] == "down", "health says so")
+        assert "it does not do as it is told: messages: a list of 2, where" in health()["detail"]
+        sometimes.is_well()
+        until(lambda: health()["status"] == "ok", "it has recovered")
 
 
 def test_where_the_cli_is_of_no_use_at_the_start_the_other_backends_serve(simulator: Simulator) -> None:
