@@ -115,7 +115,7 @@ def by_name(flags: List[str]) -> Dict[str, Optional[str]]:
         if name.startswith("--"):
             last = name[2:]
             named[last] = value if equals else None
-        elif named:
+        elif named and flag != "-p":
             named[last] = flag
     return named
 
