@@ -105,7 +105,7 @@ pub struct Settings {
     /// The Claude Code CLI [default: the one that `claude install` put in place, else `claude` on the PATH]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_PATH", value_name = "FILE")]
     pub claude_code_path: Option<PathBuf>,
-    /// Calls that Claude Code works on at a time, and workers that are kept for them, of 150 to 350 MB each; as many more as come
+    /// Calls that Claude Code works on at a time, and workers that are kept for them, of 190 to 350 MB each; as many more as come
     /// to be wanted are kept ready [default: twice the cores, at least 4]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_CLAUDE_CODE_WORKERS", value_name = "COUNT")]
     pub claude_code_workers: Option<usize>,
