@@ -1,0 +1,236 @@
+"""Backend claude_code where the Claude Code CLI is of no use: none, another one, one that dies, hangs, strays or leaks; and no room for it."""
+
+import itertools
+import json
+import os
+import resource
+import subprocess
+import tempfile
+import urllib.error
+from pathlib import Path
+from typing import Dict, Iterator
+
+import pytest
+
+from conftest import Simulator, binary, environment, serving, sim, until
+from test_claude_backend import flags, parent, ready, workers
+from test_claude_code import CLAUDE
+
+
+@pytest.mark.parametrize(
+    "program, why",
+    [("/nowhere/claude", "there is no program at /nowhere/claude"), ("/bin/true", "Version"), ("/bin/cat", "Version")],
+)
+def test_a_cli_that_does_not_do_is_refused_at_the_start(program: str, why: str) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        command = [binary("claude-code-api"), "serve", "--listen", "127.0.0.1:0", "--data-dir", home + "/data"]
+        command += flags(**{"claude-code-path": program})
+        ran = subprocess.run(command, env=environment(home, ANTHROPIC_API_KEY="k"), capture_output=True, timeout=60)
+    assert ran.returncode == 1 and why in ran.stderr.decode(), ran
+    assert "claude_code cannot serve" in ran.stderr.decode()
+
+
+# What may stand in the CLI's place.
+BROKEN = {
+    "dies": "#!/bin/sh\necho 'no room' >&2\nexit 7\n",
+    "babbles": "#!/bin/sh\nread -r line\necho 'this is no JSON'\n",
+    "hangs": "#!/bin/sh\nread -r ping\nread -r more\n",
+    # Asks what it is told, once; then something besides: what another caller has said, for example.
+    "leaks": """#!/usr/bin/python3
+import json, os, socket, sys
+
+def say(**line):
+    print(json.dumps(line), flush=True)
+
+def asked(*more):
+    told = json.loads(sys.stdin.readline())["request"]["settings"]
+    sys.stdin.readline()
+    body = {**json.loads(told["env"]["CLAUDE_CODE_EXTRA_BODY"]), "model": told["model"], "stream": True}
+    body = json.dumps({**body, "messages": [*more, *body["messages"]]}).encode()
+    gateway = socket.socket(socket.AF_UNIX)
+    gateway.connect(os.environ["ANTHROPIC_UNIX_SOCKET"])
+    head = b"POST /v1/messages HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\ncontent-length: %d\\r\\n\\r\\n"
+    gateway.sendall(head % len(body) + body)
+    return gateway.makefile()
+
+sys.stdin.readline()
+say(type="control_response", response={"subtype": "success", "request_id": "ready"})
+for line in asked():
+    if line.startswith("data: "):
+        say(type="stream_event", event=json.loads(line[6:]))
+say(type="result", is_error=False)
+asked({"role": "user", "content": "of another caller"}).read()
+sys.stdin.readline()
+""",
+}
+BROKEN["strays"] = BROKEN["leaks"].replace("in asked()", 'in asked({"role": "user", "content": "of nobody"})')
+
+
+class Sometimes:
+    """A program that is the CLI, or for a while something else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.program = folder, folder / "claude"
+        self.program.symlink_to(CLAUDE.resolve())
+
+    def becomes(self, what: str) -> None:
+        other = self.folder / what
+        if what == "cut off":
+            with CLAUDE.open("rb") as whole:
+                other.write_bytes(whole.read(1_000_000))
+        else:
+            other.write_text(BROKEN[what])
+        other.chmod(0o755)
+        self.point_to(other)
+
+    def is_well(self) -> None:
+        self.point_to(CLAUDE.resolve())
+
+    def point_to(self, program: Path) -> None:
+        link = self.folder / "next"
+        link.symlink_to(program)
+        link.replace(self.program)
+
+
+@pytest.fixture
+def sometimes() -> Iterator[Sometimes]:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Sometimes(Path(folder))
+
+
+@pytest.mark.parametrize("how, why", [("dies", "no room"), ("babbles", "not understood"), ("cut off", "it has ended")])
+def test_while_no_worker_can_be_started_calls_fail_clearly_and_afterwards_they_are_answered(
+    simulator: Simulator, sometimes: Sometimes, how: str, why: str
+) -> None:
+    with serving(simulator, *flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1", "claude-code-isolation": "process"})) as service:
+        until(lambda: service.get("/health")["services"]["claude_code"]["detail"].startswith("1 ready"), "a worker is ready")
+        sometimes.becomes(how)
+        ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 60}
+        assert service.post("/v1/complete", ask)["backend"] == "claude_code", "one was ready"
+        until(lambda: service.get("/health")["services"]["claude_code"]["status"] == "down", "health says so")
+        assert why in service.get("/health")["services"]["claude_code"]["detail"]
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            service.post("/v1/complete", ask)
+        error = json.load(failed.value)["error"]
+        assert (failed.value.code, error["code"], error["retryable"]) == (502, "backend_error", True) and why in error["message"]
+        sometimes.is_well()
+        until(lambda: service.get("/health")["services"]["claude_code"]["status"] == "ok", "it has recovered")
+        assert service.post("/v1/complete", ask)["backend"] == "claude_code"
+
+
+def test_without_room_for_another_worker_calls_are_told_when_to_come_back_and_with_room_they_are_answered(simulator: Simulator) -> None:
+    ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 60}
+    with serving(simulator, *flags(**{"claude-code-workers": "1", "claude-code-isolation": "process"})) as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        [process] = {parent(worker) for worker in workers(service)}
+        before = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        for _ in range(9):
+            room_for(process, 3)
+            try:
+                service.post("/v1/complete", ask)
+            except urllib.error.HTTPError as error:
+                refused = error
+                break
+        else:
+            pytest.fail("workers are started all the same")
+        error = json.load(refused)["error"]
+        assert (refused.code, error["code"], error["retryable"]) == (503, "overloaded", True), error
+        assert 1 <= int(refused.headers["retry-after"]) <= 10
+        health = service.get("/health")["services"]["claude_code"]
+        assert health["status"] == "down" and "Too many open files" in health["detail"], health
+        resource.prlimit(process, resource.RLIMIT_NOFILE, before)
+        until(lambda: ready(service) == 1, "there is a worker again", 30.0)
+        assert service.post("/v1/complete", ask)["backend"] == "claude_code"
+
+
+def room_for(process: int, count: int) -> None:
+    """Lets a process open so many files more."""
+    used = {int(name) for name in os.listdir("/proc/%d/fd" % process)}
+    free = (number for number in itertools.count() if number not in used)
+    limit = next(itertools.islice(free, count, None))
+    _, most = resource.prlimit(process, resource.RLIMIT_NOFILE)
+    resource.prlimit(process, resource.RLIMIT_NOFILE, (limit, most))
+
+
+def test_a_worker_that_asks_for_something_else_from_the_beginning_is_given_to_nobody(simulator: Simulator, sometimes: Sometimes) -> None:
+    told = flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1", "claude-code-isolation": "process"})
+    with serving(simulator, *told) as service:
+        def health() -> Dict[str, str]:
+            return service.get("/health")["services"]["claude_code"]
+
+        until(lambda: health()["detail"].startswith("1 ready"), "a worker is ready")
+        sometimes.becomes("strays")
+        # Nobody waits for those that come after this one, so that they are primed.
+        service.post("/v1/complete", {"prompt": sim(), "model": "haiku", "max_tokens": 20})
+        until(lambda: health()["status"] == "down", "health says so")
+        assert "it does not do as it is told: messages: a list of 2, where" in health()["detail"]
+        sometimes.is_well()
+        until(lambda: health()["status"] == "ok", "it has recovered")
+
+
+def test_where_the_cli_is_of_no_use_at_the_start_the_other_backends_serve(simulator: Simulator) -> None:
+    told = flags(**{"backend": "claude_code,anthropic", "claude-code-path": "/nowhere/claude"})
+    with serving(simulator, *told, logs="backend claude_code cannot be used") as service:
+        health = service.get("/health")
+        services = health["services"]
+        assert (services["claude_code"]["status"], services["anthropic"]["status"], health["status"]) == ("down", "ok", "degraded")
+        assert "/nowhere/claude" in services["claude_code"]["detail"], services
+        assert service.post("/v1/complete", {"prompt": sim(), "model": "haiku"})["backend"] == "anthropic"
+
+
+@pytest.mark.parametrize("how", ["dies", "full"])
+def test_while_no_worker_can_be_started_the_other_backends_serve(simulator: Simulator, sometimes: Sometimes, how: str) -> None:
+    ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 60}
+    path, one = str(sometimes.program), {"claude-code-workers": "1", "claude-code-isolation": "process"}
+    with serving(simulator, *flags(**{"backend": "claude_code,anthropic", "claude-code-path": path, **one})) as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        [process] = {parent(worker) for worker in workers(service)}
+        before = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        answered = []
+        while "anthropic" not in answered:
+            assert len(answered) < 9, "workers are started all the same"
+            if how == "full":
+                room_for(process, 3)
+            else:
+                sometimes.becomes(how)
+            answered.append(service.post("/v1/complete", ask)["backend"])
+        assert answered[0] == "claude_code"
+        assert service.get("/health")["services"]["claude_code"]["status"] == "down"
+        resource.prlimit(process, resource.RLIMIT_NOFILE, before)
+        sometimes.is_well()
+        until(lambda: ready(service) == 1, "there is a worker again", 30.0)
+        assert service.post("/v1/complete", ask)["backend"] == "claude_code"
+
+
+def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_leaves(
+    simulator: Simulator, sometimes: Sometimes
+) -> None:
+    told = flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1", "claude-code-isolation": "process"})
+    with serving(simulator, *told, logs="messages: a list of 2, where a list of 1 was given") as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        sometimes.becomes("leaks")
+        ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20}
+        service.post("/v1/complete", ask)
+        before = len(simulator.requests())
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            service.post("/v1/complete", ask)
+        assert "asked for something else than its call" in json.load(failed.value)["error"]["message"]
+        assert (len(simulator.requests()), len(service.entries("default"))) == (before, 1), "nothing was sent, nothing is paid"
+
+
+def test_a_cli_that_is_cut_off_is_refused_at_the_start(sometimes: Sometimes) -> None:
+    sometimes.becomes("cut off")
+    test_a_cli_that_does_not_do_is_refused_at_the_start(str(sometimes.program), "Version")
+
+
+def test_a_worker_that_hangs_at_its_start_holds_nobody_up_for_ever(simulator: Simulator, sometimes: Sometimes) -> None:
+    with serving(simulator, *flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1", "claude-code-isolation": "process"})) as service:
+        until(lambda: service.get("/health")["services"]["claude_code"]["detail"].startswith("1 ready"), "a worker is ready")
+        sometimes.becomes("hangs")
+        ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 3}
+        service.post("/v1/complete", ask)
+        with pytest.raises(urllib.error.HTTPError) as late:
+            service.post("/v1/complete", ask)
+        assert late.value.code == 504
+        assert [entry["ended"] for entry in service.entries("default")] == ["complete"], "nothing was sent, and nothing spent"
