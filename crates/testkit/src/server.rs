@@ -9,7 +9,7 @@ use std::{
     fs::{Permissions, set_permissions},
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock, mpsc},
     thread,
     time::{Duration, Instant},
@@ -33,6 +33,7 @@ use claude_code_api_service::{
     },
 };
 use secrecy::ExposeSecret;
+use tempfile::TempDir;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use crate::{BOUND, Caller, Simulator, log, model_file, simulator::KEY};
@@ -59,7 +60,8 @@ struct Served {
     /// `None` on another backend.
     local: Option<Arc<Local>>,
     address: SocketAddr,
-    data_dir: PathBuf,
+    /// Goes after the ledger, which brings to it what was committed for as long as anybody has it.
+    folder: Arc<TempDir>,
 }
 
 impl TestServer {
@@ -128,7 +130,7 @@ impl TestServer {
 
     /// What it keeps is here.
     pub fn data_dir(&self) -> &Path {
-        &self.served.data_dir
+        self.served.folder.path()
     }
 
     /// The service as a value.
@@ -236,7 +238,7 @@ fn run(
 ) {
     let config = Config::from_settings(settings).expect("the test's settings are in range");
     // It goes last: while the runtime is there, workers may start in it.
-    let folder = tempfile::TempDir::new().expect("a folder");
+    let folder = Arc::new(TempDir::new().expect("a folder"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let listeners = Listeners::bind(config.listen).await.expect("a free port");
@@ -250,8 +252,7 @@ fn run(
             None => Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a new ledger")),
         };
         let app = App::open(vec![backend], store, config.limits, config.prices).await.expect("a new ledger");
-        let data_dir = folder.path().to_owned();
-        let served = Served { app: Arc::clone(&app), local: local.clone(), address, data_dir };
+        let served = Served { app: Arc::clone(&app), local: local.clone(), address, folder: Arc::clone(&folder) };
         let _ = ready.send(served);
         let told = async { drop(stopped.await) };
         serve(Arc::clone(&app), listeners, told).await.expect("the server serves");
