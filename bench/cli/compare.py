@@ -9,6 +9,7 @@ place of the used ones among them. Rates are from a full pool to a full pool: no
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import itertools
 import json
@@ -205,12 +206,15 @@ def main(built: Path, program: str) -> None:
         os.environ.clear()
         os.environ.update(machine.quiet(home, upstream))
         os.chdir(home)
-        serving = [machine.service(built / "claude-code-api", program, home, isolation) for isolation in ("project", "process")]
-        with serving[0] as service, serving[1] as single_use:
-            compare(service, single_use, program)
+        # A pool a way: what one leaves behind, another does not begin with.
+        serve = functools.partial(machine.service, built / "claude-code-api", program)
+        with serve(home + "/project", "project") as one, serve(home + "/process", "process") as single_use, serve(
+            home + "/projects", "project"
+        ) as ten:
+            compare(one, single_use, ten, program)
 
 
-def compare(service: machine.Service, single_use: machine.Service, program: str) -> None:
+def compare(service: machine.Service, single_use: machine.Service, of_ten: machine.Service, program: str) -> None:
     worker = service.workers()[0]
     memory = {"ours, a worker that is ready": machine.memory_mib(worker), "ours, the service": machine.memory_mib(service.id)}
     flags = machine.arguments(worker)
@@ -222,7 +226,7 @@ def compare(service: machine.Service, single_use: machine.Service, program: str)
     show_head("One call at a time, when the pool is full.", "", "first delta p50", "p95", "CPU a call", "first delta, ratio", "CPU, ratio")
     show(turns(ways, UNHURRIED, 1, unhurried=True), ["p50_ms", "p95_ms", "cpu_ms"], ["p50_ms", "cpu_ms"])
     del ways[CONNECTED]  # Without a pause nobody connects ahead.
-    ways["ours, 10 projects"] = Ours(service, projects=10)
+    ways["ours, 10 projects"] = Ours(of_ten, projects=10)
     for callers, calls in CALLERS.items():
         title = "Callers without a pause: %d." % callers
         show_head(title, "", "calls/s", "first delta p50", "p95", "CPU a call", "calls/s, ratio", "first delta, ratio")

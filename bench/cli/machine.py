@@ -93,7 +93,7 @@ class Service:
 
 @contextlib.contextmanager
 def service(program: Path, claude: str, folder: str, isolation: str) -> Iterator[Service]:
-    command = [str(program), "serve", "--listen", "127.0.0.1:0", "--data-dir", folder + "/" + isolation, "--log", "warn"]
+    command = [str(program), "serve", "--listen", "127.0.0.1:0", "--data-dir", folder, "--log", "warn"]
     command += ["--backend", "claude_code", "--claude-code-path", claude, "--claude-code-workers", str(WORKERS)]
     command += ["--claude-code-isolation", isolation]
     with running(command) as process:

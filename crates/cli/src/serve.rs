@@ -8,6 +8,7 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
@@ -36,12 +37,21 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Source;
 
+/// How many threads read the ledger, and count the tokens of the embedded model, at most.
+const READERS_MAX: usize = 64;
+
 pub(crate) fn run(source: Source, matches: Option<&ArgMatches>) -> anyhow::Result<ExitCode> {
     let config = source.resolve(matches)?;
     start_log(&config)?;
     check_data_dir(&config.data_dir)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve_until_told(config))
+    runtime()?.block_on(serve_until_told(config))
+}
+
+/// Threads that read the ledger stay: where the system has no room for another one, there are some all the same.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    const STAY: Duration = Duration::from_hours(24 * 365);
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    threads.enable_all().thread_keep_alive(STAY).max_blocking_threads(READERS_MAX).build()
 }
 
 async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {

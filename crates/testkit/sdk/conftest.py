@@ -173,17 +173,26 @@ def simulating() -> Iterator[Simulator]:
 
 @contextlib.contextmanager
 def serving(
-    simulator: Simulator, *arguments: str, logs: str = "", before: Callable[[Path], None] = lambda home: None, **more: str
+    simulator: Simulator,
+    *arguments: str,
+    logs: str = "",
+    before: Callable[[Path], None] = lambda home: None,
+    user: Optional[int] = None,
+    **more: str,
 ) -> Iterator[Service]:
-    """A service of its own data folder, until the end of the block, with more in its environment. Then every call of it is settled, and
-    its books agree; and it has logged no error, or none but this. ``before`` prepares its home."""
+    """A service of its own data folder, until the end of the block, as this user or ours, with more in its environment. Then every call
+    of it is settled, and its books agree; and it has logged no error, or none but this. ``before`` prepares its home."""
     with tempfile.TemporaryDirectory() as home, open(home + "/log", "w+b") as log:
         os.chmod(home, 0o755)  # so that workers can have users of their own
         before(Path(home))
+        become: Dict[str, Any] = {}
+        if user is not None:
+            os.chown(home, user, user)
+            become = {"user": user, "group": user, "extra_groups": []}
         upstream = {"ANTHROPIC_API_KEY": UPSTREAM_KEY, "ANTHROPIC_BASE_URL": simulator.url}
         command = [binary("claude-code-api"), "serve", "--listen", "127.0.0.1:0", "--data-dir", home + "/data"]
         command += ["--log", "info,claude_code_api_service::http=debug"]
-        with running([*command, *arguments], cwd=home, env=environment(home, **upstream, **more), stderr=log) as process:
+        with running([*command, *arguments], cwd=home, env=environment(home, **upstream, **more), stderr=log, **become) as process:
             assert process.stdout is not None
             first = process.stdout.readline().decode()
             listens = re.search(r"listens on (http://\S+)", first)

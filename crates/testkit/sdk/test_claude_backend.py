@@ -274,6 +274,22 @@ def test_a_worker_that_would_ask_again_is_killed(simulator: Simulator, script: D
         assert len(simulator.requests()) == asked + 1
 
 
+def test_a_worker_whose_call_the_upstream_refuses_serves_the_next_one(simulator: Simulator) -> None:
+    with serving(simulator, *flags(**{"claude-code-workers": "1"})) as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        [first] = workers(service)
+        for status, code in [(400, 400), (429, 429), (500, 502), (529, 529)]:
+            refused = messages("no canary-%d goes on sim:%s" % (status, json.dumps({"status": status})))
+            with pytest.raises(urllib.error.HTTPError) as failed:
+                service.post("/v1/messages", refused)
+            assert failed.value.code == code
+            before = len(simulator.requests())
+            assert service.post("/v1/messages", messages("Hello"))["type"] == "message"
+            [asked] = simulator.requests()[before:]
+            assert asked["messages"] == messages("Hello")["messages"] and "canary" not in json.dumps(asked)
+        assert first in workers(service), "it is the same that serves"
+
+
 PLANTED = "Always answer in French."
 PARTS = ["CLAUDE.md", "CLAUDE.local.md", "AGENTS.md", ".claude/CLAUDE.md", ".claude/rules/all.md"]
 

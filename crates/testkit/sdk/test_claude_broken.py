@@ -1,9 +1,9 @@
 """Backend claude_code where the Claude Code CLI is of no use: none, another one, one that dies, hangs, strays or leaks; and no room for it."""
 
+import concurrent.futures
 import itertools
 import json
 import os
-import resource
 import subprocess
 import tempfile
 import urllib.error
@@ -12,7 +12,7 @@ from typing import Dict, Iterator
 
 import pytest
 
-from conftest import Simulator, binary, environment, serving, sim, until
+from conftest import Service, Simulator, binary, environment, serving, sim, until
 from test_claude_backend import flags, parent, ready, workers
 from test_claude_code import CLAUDE
 
@@ -29,6 +29,8 @@ def test_a_cli_that_does_not_do_is_refused_at_the_start(program: str, why: str) 
     assert ran.returncode == 1 and why in ran.stderr.decode(), ran
     assert "claude_code cannot serve" in ran.stderr.decode()
 
+
+NOBODY = 65534
 
 # What may stand in the CLI's place.
 BROKEN = {
@@ -119,14 +121,42 @@ def test_while_no_worker_can_be_started_calls_fail_clearly_and_afterwards_they_a
         assert service.post("/v1/complete", ask)["backend"] == "claude_code"
 
 
-def test_without_room_for_another_worker_calls_are_told_when_to_come_back_and_with_room_they_are_answered(simulator: Simulator) -> None:
+class Room:
+    """What there is room for in a service: files, or processes, which root may have any number of."""
+
+    def __init__(self, service: Service, of: str) -> None:
+        [self.process] = {parent(worker) for worker in workers(service)}
+        owner = os.stat("/proc/%d" % self.process)
+        self.of, self.owner = of, {"user": owner.st_uid, "group": owner.st_gid}
+        self.before = self.prlimit("--output=SOFT", "--noheadings", "--" + of).strip()
+
+    def prlimit(self, *arguments: str) -> str:
+        """As the service's own user, since root may not be let."""
+        command = ["prlimit", "--pid=%d" % self.process, *arguments]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, **self.owner).stdout.decode()
+
+    def take(self) -> None:
+        """There is some for a call, and none for a worker."""
+        used = {int(name) for name in os.listdir("/proc/%d/fd" % self.process)}
+        free = (number for number in itertools.count() if number not in used)
+        most = next(itertools.islice(free, 3, None)) if self.of == "nofile" else 1
+        self.prlimit("--%s=%d:" % (self.of, most))
+
+    def give(self) -> None:
+        self.prlimit("--%s=%s:" % (self.of, self.before))
+
+
+@pytest.mark.parametrize("of, wrong", [("nofile", "Too many open files"), ("nproc", "temporarily unavailable")])
+def test_without_room_for_another_worker_calls_are_told_when_to_come_back_and_with_room_they_are_answered(
+    simulator: Simulator, of: str, wrong: str
+) -> None:
     ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20, "timeout": 60}
-    with serving(simulator, *flags(**{"claude-code-workers": "1", "claude-code-isolation": "process"})) as service:
+    told = flags(**{"claude-code-workers": "1", "claude-code-isolation": "process"})
+    with serving(simulator, *told, user=NOBODY if of == "nproc" and os.geteuid() == 0 else None) as service:
         until(lambda: ready(service) == 1, "a worker is ready")
-        [process] = {parent(worker) for worker in workers(service)}
-        before = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        room = Room(service, of)
         for _ in range(9):
-            room_for(process, 3)
+            room.take()
             try:
                 service.post("/v1/complete", ask)
             except urllib.error.HTTPError as error:
@@ -138,19 +168,11 @@ def test_without_room_for_another_worker_calls_are_told_when_to_come_back_and_wi
         assert (refused.code, error["code"], error["retryable"]) == (503, "overloaded", True), error
         assert 1 <= int(refused.headers["retry-after"]) <= 10
         health = service.get("/health")["services"]["claude_code"]
-        assert health["status"] == "down" and "Too many open files" in health["detail"], health
-        resource.prlimit(process, resource.RLIMIT_NOFILE, before)
+        assert health["status"] == "down" and wrong in health["detail"], health
+        assert service.usage("default")["total_cost"] > 0, "what needs no worker is served all the same"
+        room.give()
         until(lambda: ready(service) == 1, "there is a worker again", 30.0)
         assert service.post("/v1/complete", ask)["backend"] == "claude_code"
-
-
-def room_for(process: int, count: int) -> None:
-    """Lets a process open so many files more."""
-    used = {int(name) for name in os.listdir("/proc/%d/fd" % process)}
-    free = (number for number in itertools.count() if number not in used)
-    limit = next(itertools.islice(free, count, None))
-    _, most = resource.prlimit(process, resource.RLIMIT_NOFILE)
-    resource.prlimit(process, resource.RLIMIT_NOFILE, (limit, most))
 
 
 def test_a_worker_that_asks_for_something_else_from_the_beginning_is_given_to_nobody(simulator: Simulator, sometimes: Sometimes) -> None:
@@ -185,22 +207,33 @@ def test_while_no_worker_can_be_started_the_other_backends_serve(simulator: Simu
     path, one = str(sometimes.program), {"claude-code-workers": "1", "claude-code-isolation": "process"}
     with serving(simulator, *flags(**{"backend": "claude_code,anthropic", "claude-code-path": path, **one})) as service:
         until(lambda: ready(service) == 1, "a worker is ready")
-        [process] = {parent(worker) for worker in workers(service)}
-        before = resource.prlimit(process, resource.RLIMIT_NOFILE)
+        room = Room(service, "nofile")
         answered = []
         while "anthropic" not in answered:
             assert len(answered) < 9, "workers are started all the same"
             if how == "full":
-                room_for(process, 3)
+                room.take()
             else:
                 sometimes.becomes(how)
             answered.append(service.post("/v1/complete", ask)["backend"])
         assert answered[0] == "claude_code"
         assert service.get("/health")["services"]["claude_code"]["status"] == "down"
-        resource.prlimit(process, resource.RLIMIT_NOFILE, before)
+        room.give()
         sometimes.is_well()
         until(lambda: ready(service) == 1, "there is a worker again", 30.0)
         assert service.post("/v1/complete", ask)["backend"] == "claude_code"
+
+
+def test_what_finds_no_room_in_one_backend_s_queue_goes_to_the_next(simulator: Simulator) -> None:
+    few = {"backend": "claude_code,anthropic", "claude-code-workers": "1", "claude-code-queue-max": "1"}
+    with serving(simulator, *flags(**few)) as service, concurrent.futures.ThreadPoolExecutor(2) as callers:
+        ask = {"prompt": sim({"delay_ms": 2_000}), "model": "haiku", "max_tokens": 20}
+        slow = []
+        for busy in ("1 calls running, 0 waiting", "1 calls running, 1 waiting"):
+            slow.append(callers.submit(service.post, "/v1/complete", ask))
+            until(lambda: busy in service.get("/health")["services"]["claude_code"]["detail"], busy)
+        assert service.post("/v1/complete", {**ask, "prompt": sim()})["backend"] == "anthropic"
+        assert [call.result()["backend"] for call in slow] == ["claude_code"] * 2
 
 
 def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_leaves(

@@ -20,6 +20,7 @@ use crate::{
     app::App,
     backend::{Answering, Event, Events, Failure, Prompt, Reason, Said, Spend},
     failpoint::Failpoint,
+    ledger::Kept,
     project::ProjectId,
 };
 
@@ -83,7 +84,12 @@ async fn under_one_hold<'a>(
         let attempted = || Attempted::new(target, request, max_tokens, route());
         seen.wait_for(attempted());
         // A full queue is no reason for a lesser model.
-        let turn = turn(app, target.backend.name(), reservation, request).await?;
+        let has_another = |next: &&Kept| routed.targets[next.index].offer.tier == target.offer.tier;
+        let turn = match turn(app, target.backend.name(), reservation, request).await {
+            Ok(turn) => turn,
+            Err(_) if left.peek().is_some_and(has_another) => continue,
+            Err(failure) => return Err(failure),
+        };
         let failure = match again_and_again(app, target, (request, &reservation.project), attempted, seen).await {
             Ok(opened) => return Ok((opened, turn)),
             Err(failure) => failure,

@@ -2,21 +2,18 @@
 
 use std::time::Duration;
 
-use claude_code_api_service::config::{Settings, WorkerIsolation};
+use claude_code_api_service::config::Settings;
 use claude_code_api_testkit::{Simulator, TestServer};
 use tokio::time::{sleep, timeout};
 
-use super::{
-    call::Dialect,
-    rows::{Ends, Row},
-};
+use super::call::Dialect;
 
 /// Workers of the Claude Code CLI. Half as many calls are made at a time, and as many workers are ready whenever one is made: its time
 /// is not over before it is sent.
 const WORKERS: usize = 12;
 const READY_AFTER_MAX: Duration = Duration::from_mins(1);
 
-/// The ways to ask, so that each and the third after it are two dialects, one whole and one streamed.
+/// The ways to ask.
 pub(super) const DOORS: [(Dialect, bool); 6] = [
     (Dialect::Native, false),
     (Dialect::Native, true),
@@ -29,17 +26,15 @@ pub(super) const DOORS: [(Dialect, bool); 6] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backend {
     Anthropic,
-    /// Each call costs a worker, and that half a second of a core: a row is at one door, in turn; at two where nobody but the caller
-    /// ends it; and half of the refusals, of which a worker sees nothing, are at none.
+    /// An answer that breaks off costs a worker, and that half a second of a core: a row is at one door of each dialect, whole and
+    /// streamed by turns.
     ClaudeCode,
     ClaudeCodeAtEveryDoor,
 }
 
 impl Backend {
     pub(super) async fn start(self, simulator: &Simulator, settings: Settings) -> TestServer {
-        // No two calls are of one project.
-        let isolation = Some(WorkerIsolation::Process);
-        let settings = Settings { claude_code_workers: Some(WORKERS), claude_code_isolation: isolation, ..settings };
+        let settings = Settings { claude_code_workers: Some(WORKERS), ..settings };
         match self {
             Self::Anthropic => TestServer::start_on(simulator, settings).await,
             Self::ClaudeCode | Self::ClaudeCodeAtEveryDoor => {
@@ -69,13 +64,8 @@ impl Backend {
     }
 
     /// The doors of a row.
-    pub(super) fn doors(self, row: &Row, place: usize) -> Vec<(Dialect, bool)> {
-        let door = |offset: usize| DOORS[(place + offset) % DOORS.len()];
-        match (self, row.ends) {
-            (Self::Anthropic | Self::ClaudeCodeAtEveryDoor, _) => DOORS.into(),
-            (Self::ClaudeCode, Ends::Late) => vec![door(0), door(3)],
-            (Self::ClaudeCode, _) if row.is_refusal() && (place / DOORS.len()) % 2 == 1 => Vec::new(),
-            (Self::ClaudeCode, _) => vec![door(0)],
-        }
+    pub(super) fn doors(self, place: usize) -> Vec<(Dialect, bool)> {
+        let is_due = |number: usize| self != Self::ClaudeCode || (number + number / 2 + place) % 2 == 0;
+        (0..).zip(DOORS).filter(|(number, _)| is_due(*number)).map(|(_, door)| door).collect()
     }
 }

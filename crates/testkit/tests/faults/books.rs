@@ -1,16 +1,20 @@
 //! What the ledger has of a call, held against what the upstream has charged for it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use claude_code_api_service::{
     ledger::{Ended, Entry, Spent},
     project::ProjectId,
     store::EntriesWanted,
     usage::Usage,
+    window::Moment,
 };
 use claude_code_api_testkit::{Simulator, TestServer, simulator::Billed};
 
 use super::call::{Call, Got};
+
+/// More than a project has.
+const ENTRIES_MAX: u32 = 10_000;
 
 /// What the simulator remembers, by the numbers of calls.
 pub(super) struct Upstream {
@@ -46,11 +50,18 @@ impl Upstream {
     }
 }
 
-/// Checks the entries of a call; what they say of it.
-pub(super) async fn check(server: &TestServer, upstream: &Upstream, call: &Call, got: Option<&Got>) -> Vec<Spent> {
-    let project = Some(ProjectId::parse(&call.project()).expect("a name"));
-    let wanted = EntriesWanted { project, count_max: 100, ..EntriesWanted::default() };
+/// Checks the entries of a call, which are those of its project that were reserved in its time; what they say of it.
+pub(super) async fn check(
+    server: &TestServer,
+    upstream: &Upstream,
+    call: &Call,
+    within: Range<Moment>,
+    got: Option<&Got>,
+) -> Vec<Spent> {
+    let project = Some(ProjectId::parse(&call.project).expect("a name"));
+    let wanted = EntriesWanted { project, count_max: ENTRIES_MAX, ..EntriesWanted::default() };
     let mut entries = server.app().store().entries(wanted).await.expect("the store works");
+    entries.retain(|entry| within.contains(&entry.reserved_at));
     entries.sort_by_key(|entry| entry.reserved_at);
     let (mut billed, attempts) = (upstream.billed(call), upstream.attempts(call));
     assert_eq!(entries.len(), attempts, "an entry for each attempt that may have cost something: {entries:?}");

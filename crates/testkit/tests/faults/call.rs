@@ -28,11 +28,10 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 pub(super) struct Call {
     pub(super) number: u64,
+    pub(super) project: String,
     pub(super) door: (Dialect, bool),
     pub(super) script: Value,
     pub(super) ends: Ends,
-    /// The deadline of a call that never ends.
-    late_after: Duration,
 }
 
 /// What the caller has got.
@@ -47,22 +46,18 @@ pub(super) enum Got {
 }
 
 impl Call {
-    pub(super) fn new(number: u64, door: (Dialect, bool), row: &Row, late_after: Duration) -> Self {
+    pub(super) fn new(number: u64, project: String, door: (Dialect, bool), row: &Row) -> Self {
         let mut script = row.script.clone();
         // By its input a call is found on the bill.
         script["input"] = json!(script["input"].as_u64().unwrap_or(100) + number);
-        Self { number, door, script, ends: row.ends, late_after }
+        Self { number, project, door, script, ends: row.ends }
     }
 
-    pub(super) fn project(&self) -> String {
-        format!("call-{}", self.number)
-    }
-
-    /// Asks, reads the answer, and holds it against its dialect.
-    pub(super) async fn make(&self, caller: &Caller) -> Got {
-        let deadline = self.deadline();
+    /// Asks, reads the answer, and holds it against its dialect. `late_after`: the deadline of a call that never ends.
+    pub(super) async fn make(&self, caller: &Caller, late_after: Duration) -> Got {
+        let deadline = if self.ends == Ends::Late { late_after } else { LONG };
         let waits = deadline + if self.leaves() { PATIENCE } else { Duration::from_secs(2) };
-        let got = match tokio::time::timeout(waits, said::read(self.door, self.request(caller))).await {
+        let got = match tokio::time::timeout(waits, said::read(self.door, self.request(caller, deadline))).await {
             Ok(got) => got,
             Err(_) if self.leaves() => Got::Left,
             Err(error) => panic!("no answer within {deadline:?}: {error}"),
@@ -71,20 +66,16 @@ impl Call {
         got
     }
 
-    fn deadline(&self) -> Duration {
-        if self.ends == Ends::Late { self.late_after } else { LONG }
-    }
-
     fn leaves(&self) -> bool {
         self.ends == Ends::Late && self.door == (Dialect::Anthropic, true)
     }
 
-    fn request(&self, caller: &Caller) -> RequestBuilder {
+    fn request(&self, caller: &Caller, deadline: Duration) -> RequestBuilder {
         let (dialect, stream) = self.door;
         // No upstream counts more tokens than there are bytes.
         let prompt = format!("{} call {}. sim:{}", "word ".repeat(300), self.number, self.script);
         let (path, mut body) = match dialect {
-            Dialect::Native => ("/v1/complete", json!({"prompt": prompt, "project_id": self.project()})),
+            Dialect::Native => ("/v1/complete", json!({"prompt": prompt, "project_id": self.project})),
             Dialect::Anthropic => ("/v1/messages", json!({"messages": [{"role": "user", "content": prompt}]})),
             Dialect::OpenAi => ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": prompt}]})),
         };
@@ -92,12 +83,12 @@ impl Call {
         body["max_tokens"] = json!(MAX_TOKENS);
         body["stream"] = json!(stream);
         if dialect != Dialect::Anthropic {
-            body["timeout"] = json!(self.deadline().as_secs_f64());
+            body["timeout"] = json!(deadline.as_secs_f64());
         }
         let request = json_of(caller.request(Method::POST, path), body.to_string());
         // What the SDKs of a dialect without such a field send.
-        let request = request.header("x-stainless-timeout", self.deadline().as_secs_f64().to_string());
-        if dialect == Dialect::Native { request } else { request.header("x-project-id", self.project()) }
+        let request = request.header("x-stainless-timeout", deadline.as_secs_f64().to_string());
+        if dialect == Dialect::Native { request } else { request.header("x-project-id", &self.project) }
     }
 
     fn assert_expected(&self, got: &Got) {

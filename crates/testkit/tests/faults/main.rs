@@ -84,7 +84,7 @@ async fn an_answer_that_is_too_large() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the Claude Code CLI: make sdk"]
-async fn through_the_claude_code_cli_at_a_door_each() {
+async fn through_the_claude_code_cli_in_every_dialect() {
     all_are_so_on_claude_code(Backend::ClaudeCode).await;
 }
 

@@ -1,13 +1,14 @@
-//! Every row at every door, many at once; then the books of each; then a table of all.
+//! Every row at every door, in lanes: one call at a time of each project, many projects at once; then the books of each; then a table
+//! of all.
 
 use std::{
     panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
-use claude_code_api_service::ledger::Spent;
+use claude_code_api_service::{ledger::Spent, window::Moment};
 use claude_code_api_testkit::{Simulator, TestServer, until};
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, future::join_all};
 
 use super::{
     backend::{Backend, DOORS},
@@ -23,6 +24,13 @@ pub(super) struct Matrix {
     calls: Vec<Call>,
 }
 
+/// A call that was made: what its caller got, when it began, and how long it took. `None` where a check has failed, which says why.
+struct Made {
+    got: Option<Got>,
+    begun_at: Moment,
+    took: Duration,
+}
+
 /// What came of a call: what its caller got, and what the ledger has of it. `None` where a check has failed, which says why.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -35,33 +43,44 @@ impl Matrix {
     pub(super) fn of(rows: Vec<Row>, backend: Backend) -> Self {
         let mut calls = Vec::new();
         for (row, place) in rows.iter().zip(0..) {
-            for door in backend.doors(row, place) {
-                calls.push(Call::new(calls.len() as u64, door, row, backend.late_after()));
+            for door in backend.doors(place) {
+                let project = format!("lane-{}", calls.len() % backend.at_once());
+                calls.push(Call::new(calls.len() as u64, project, door, row));
             }
         }
         Self { backend, rows, calls }
     }
 
     pub(super) async fn run(&self, backend: Backend, server: &TestServer, simulator: &Simulator) -> Vec<Found> {
-        let caller = server.caller();
-        let calls = self.calls.iter().map(|call| {
-            let caller = &caller;
-            async move {
-                backend.has_room(server).await;
-                let begun = Instant::now();
-                (checked(call.make(caller)).await, begun.elapsed())
-            }
-        });
-        let got: Vec<(Option<Got>, Duration)> = stream::iter(calls).buffered(backend.at_once()).collect().await;
+        let lanes = self.backend.at_once();
+        let made = join_all((0..lanes).map(|lane| self.make(lane, backend, server))).await;
         until("no hold is left", || server.app().open_reservations().count() == 0).await;
         until("no stream is left", || simulator.open_streams() == 0).await;
         let upstream = settled(simulator).await;
         let mut found = Vec::new();
-        for ((got, took), call) in got.into_iter().zip(&self.calls) {
-            let entries = checked(books::check(server, &upstream, call, got.as_ref())).await;
-            found.push(Found { got, entries, took });
+        for (call, place) in self.calls.iter().zip(0..) {
+            let lane = &made[place % lanes];
+            let (Made { got, begun_at, took }, next) = (&lane[place / lanes], lane.get(place / lanes + 1));
+            let within = *begun_at..next.map_or(Moment(i64::MAX), |next| next.begun_at);
+            let entries = checked(books::check(server, &upstream, call, within, got.as_ref())).await;
+            found.push(Found { got: got.clone(), entries, took: *took });
         }
         found
+    }
+
+    /// The calls of a lane, one after the other.
+    async fn make(&self, lane: usize, backend: Backend, server: &TestServer) -> Vec<Made> {
+        let caller = server.caller();
+        let mut made = Vec::new();
+        for call in self.calls.iter().skip(lane).step_by(self.backend.at_once()) {
+            backend.has_room(server).await;
+            // By the time of the ledger, which counts milliseconds, no two calls of a lane begin at once.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let (begun_at, begun) = (Moment::of_system(), Instant::now());
+            let got = checked(call.make(&caller, backend.late_after())).await;
+            made.push(Made { got, begun_at, took: begun.elapsed() });
+        }
+        made
     }
 
     pub(super) fn print(&self, found: &[Found]) {
@@ -74,7 +93,7 @@ impl Matrix {
         );
         let mut cells = self.calls.iter().zip(found);
         for (row, place) in self.rows.iter().zip(0..) {
-            let doors = self.backend.doors(row, place).len();
+            let doors = self.backend.doors(place).len();
             let cells: Vec<(&Call, &Found)> = cells.by_ref().take(doors).collect();
             let at = |door| cells.iter().find(|(call, _)| call.door == door);
             let words = DOORS.map(|door| column(&at(door).map_or_else(String::new, |(_, found)| found.word())));

@@ -13,13 +13,6 @@ pub(super) struct Row {
     pub(super) ends: Ends,
 }
 
-impl Row {
-    /// Whether upstream answers every time with an error status, and nothing else.
-    pub(super) fn is_refusal(&self) -> bool {
-        self.script.get("status").is_some() && self.script.get("faults").is_none()
-    }
-}
-
 /// How the caller's call ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Ends {

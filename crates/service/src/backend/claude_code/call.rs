@@ -22,7 +22,7 @@ use super::{
     grammar,
     line::{Init, Line},
     package::VERSION,
-    pool::Ready,
+    pool::{Ending, Ready},
     tee::Tee,
     upstream::Upstream,
     worker::WorkerError,
@@ -51,7 +51,14 @@ pub(super) async fn answer(
     has_asked(&mut worker, asked).await?;
     worker.replace();
     // A gateway that has gone without a word has gone with its worker.
-    let headers = told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))??;
+    let headers = match told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))? {
+        Outcome::Begun(headers) => headers,
+        Outcome::Refused(failure) => {
+            worker.rest(Ending::Refused, 0);
+            return Err(failure);
+        }
+        Outcome::Unproven(failure) => return Err(failure),
+    };
     let running = Running {
         worker: Some(worker),
         reader: Reader::default(),
@@ -109,6 +116,16 @@ fn has_nothing(init: &Init) -> Result<(), Failure> {
     Err(broken(Spend::Unspent, "has a worker that is not as it was tested"))
 }
 
+/// What became of a worker's request.
+enum Outcome {
+    /// The upstream has begun an answer.
+    Begun(HeaderMap),
+    /// The upstream has none, and the worker was told nothing of it but that.
+    Refused(Failure),
+    /// It is not the call.
+    Unproven(Failure),
+}
+
 /// The way of a worker's request: what it asks must be the call.
 struct Passing {
     upstream: Upstream,
@@ -116,7 +133,7 @@ struct Passing {
     prompt: Prompt,
     tee: Arc<Tee>,
     asked: oneshot::Sender<()>,
-    tell: oneshot::Sender<Result<HeaderMap, Failure>>,
+    tell: oneshot::Sender<Outcome>,
 }
 
 impl Passing {
@@ -128,24 +145,24 @@ impl Passing {
         let Self { upstream, brief, prompt, tee, asked, tell } = self;
         // Whoever waited for these may have gone; then the worker goes, too.
         let _ = asked.send(());
-        let answered = match grammar::prove(&brief, request.body()) {
-            Ok(()) => upstream.answer(&brief, prompt, request).await,
-            Err(mismatch) => Err(mismatch.failure()),
-        };
-        match answered {
+        if let Err(mismatch) = grammar::prove(&brief, request.body()) {
+            let _ = tell.send(Outcome::Unproven(mismatch.failure()));
+            return refused();
+        }
+        match upstream.answer(&brief, prompt, request).await {
             Ok(Answering { headers, events }) => {
-                let _ = tell.send(Ok(headers));
+                let _ = tell.send(Outcome::Begun(headers));
                 streamed(events, tee)
             }
             Err(failure) => {
-                let _ = tell.send(Err(failure));
+                let _ = tell.send(Outcome::Refused(failure));
                 refused()
             }
         }
     }
 }
 
-/// The call knows why; the worker is killed, whatever it makes of this.
+/// The call knows why, and the worker need not.
 fn refused() -> Reply {
     let error = json!({"type": "error", "error": {"type": "api_error", "message": "the call has failed"}});
     reply(StatusCode::BAD_GATEWAY, "application/json", error.to_string())
@@ -242,11 +259,11 @@ impl Running {
         }
     }
 
-    /// A worker whose answer ended because the model had said all of it may serve another call; any other is killed.
+    /// A worker whose answer ended because the model had said all of it may serve another call; one whose answer broke off is killed.
     fn end(&mut self, is_whole: bool) {
         let worker = self.worker.take();
         if let (Some(worker), Some(tokens), true) = (worker, self.said_all, is_whole) {
-            worker.rest(tokens);
+            worker.rest(Ending::Whole, tokens);
         }
     }
 

@@ -22,7 +22,7 @@ use super::{
     worker::{Worker, WorkerError},
 };
 use crate::backend::{Affinity, Failure, Reason, Spend};
-pub(super) use ready::Ready;
+pub(super) use ready::{Ending, Ready};
 use stock::Stock;
 
 mod demand;

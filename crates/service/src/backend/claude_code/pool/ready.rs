@@ -33,6 +33,15 @@ pub(in super::super) struct Ready {
     tokens: u64,
 }
 
+/// How a worker is to end its round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Ending {
+    /// With the whole answer.
+    Whole,
+    /// With the failure that it was told.
+    Refused,
+}
+
 impl Ready {
     /// One that has served no call.
     pub(super) fn new(worker: Worker, number: Number) -> Self {
@@ -45,8 +54,8 @@ impl Ready {
         self
     }
 
-    /// Its answer has ended as the model wanted: it may serve another call, once it has ended its round.
-    pub(in super::super) fn rest(mut self, tokens: u64) {
+    /// Its answer has ended as the model wanted, or there was none: it may serve another call, once it has ended its round.
+    pub(in super::super) fn rest(mut self, ending: Ending, tokens: u64) {
         self.rounds += 1;
         self.tokens += tokens;
         let shared = self.shared();
@@ -57,7 +66,7 @@ impl Ready {
         let mut state = shared.locked();
         state.stock.rest(self.affinity.clone());
         state.tasks.spawn(async move {
-            let ended = timeout(REST_MAX, self.end_of_round()).await;
+            let ended = timeout(REST_MAX, self.ends_round(ending)).await;
             let affinity = self.affinity.clone();
             pool.rested(affinity, matches!(ended, Ok(true)).then_some(self));
         });
@@ -72,11 +81,13 @@ impl Ready {
         Arc::clone(&self.number.as_ref().expect("it is taken only by drop").1)
     }
 
-    /// Whether the round ends in good order, and nothing was asked besides.
-    async fn end_of_round(&mut self) -> bool {
+    /// Whether the round ends as it is to, and nothing was asked besides.
+    async fn ends_round(&mut self, ending: Ending) -> bool {
         loop {
             match self.line(REST_MAX).await {
-                Ok(Line::Result(ended)) => return !ended.is_error && self.gateway().refused() == 0,
+                Ok(Line::Result(ended)) => {
+                    return ended.is_error == (ending == Ending::Refused) && self.gateway().refused() == 0;
+                }
                 Ok(_) => {}
                 Err(_) => return false,
             }
