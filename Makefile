@@ -14,7 +14,7 @@ crash: ## SIGKILL a hundred times under load, and count what is left
 faults: ## Every misbehaviour of the upstream, in every dialect, whole and streamed; prints what came of each
 	@PATH="$(abspath $(or $(CARGO_TARGET_DIR),target))/sdk/node_modules/.bin:$$PATH" \
 	  cargo test --locked -p claude-code-api-testkit --test faults -- --nocapture --test-threads 1 --include-ignored \
-	  --skip at_a_door_each
+	  --skip in_every_dialect
 sdk: ## The official SDKs and the real Claude Code CLI against the service
 	@scripts/sdk.sh
 soak: ## Ten thousand calls through the real Claude Code CLI: nothing of one in another, nothing left of any, all in the ledger
