@@ -1,0 +1,106 @@
+//! Which models stand for a small tier, and which for a large one.
+//!
+//! The rule: small is what its vendor offered as the cheap one, or a model of at most 15 billion active parameters, that follows
+//! instructions; large is its vendor's best of that generation before reasoning models, or an open model of 70 billion parameters and more.
+//! What is in between, below 4 billion, merely pretrained, or reasons at length before it answers, stands for neither.
+//!
+//! Claude's levels are not learned from these, but from the marks of Claude alone: see `claude`.
+
+/// What a model stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    Small,
+    Large,
+    Neither,
+}
+
+use Size::{Large, Neither, Small};
+
+/// The beginning of a model's name, in lower case, without its owner. The first that fits counts.
+const SIZES: &[(&str, Size)] = &[
+    ("athene-70b", Large),
+    ("c4ai-command-r-plus", Neither),
+    ("c4ai-command-r", Small),
+    ("chatgpt-4o", Large),
+    ("claude-3-haiku", Small),
+    ("claude-3-5-haiku", Small),
+    ("claude-3-sonnet", Neither),
+    ("claude-3-5-sonnet", Large),
+    ("claude-3-opus", Large),
+    ("claude-instant", Small),
+    ("claude-v1", Large),
+    ("claude-v2", Large),
+    ("claude-2", Large),
+    ("command-r-plus", Neither),
+    ("command-r", Small),
+    ("deepseek", Large),
+    ("gemini-1.5-flash", Small),
+    ("gemini-1.5-pro", Large),
+    ("gemma-2-2b", Neither),
+    ("gemma-2-9b", Small),
+    ("gpt-3.5", Small),
+    ("gpt-4o-mini", Small),
+    ("gpt-4", Large),
+    ("grok-2", Large),
+    ("jamba-1.5-large", Large),
+    ("llama-3-instruct-8b", Small),
+    ("llama-3.1-405b", Large),
+    ("llama-3.1-70b", Large),
+    ("llama-3.1-8b", Small),
+    ("mathstral-7b", Small),
+    ("meta-llama-3-70b", Large),
+    ("meta-llama-3.1-405b", Large),
+    ("meta-llama-3.1-70b", Large),
+    ("meta-llama-3-8b-instruct", Small),
+    ("meta-llama-3.1-8b-instruct", Small),
+    ("mistral-7b-instruct", Small),
+    ("mistral-large", Large),
+    ("mistral-nemo", Small),
+    ("mixtral-8x7b", Small),
+    ("phi-3", Small),
+    ("qwen1.5-110b", Large),
+    ("qwen1.5-72b", Large),
+    ("qwen1.5-7b-chat", Small),
+    ("qwen2-72b", Large),
+    ("qwen2-7b", Small),
+    ("qwen2.5-72b", Large),
+    ("qwen2.5-7b", Small),
+    ("reka-core", Large),
+    ("reka-flash", Small),
+    ("wizardlm-13b", Small),
+    ("yi-1.5-9b", Small),
+    ("yi-6b-chat", Small),
+    ("yi-large", Large),
+];
+
+pub(crate) fn size(model: &str) -> Size {
+    let name = model.rsplit('/').next().unwrap_or(model).to_ascii_lowercase().replace('_', ".");
+    SIZES.iter().find(|(start, _)| name.starts_with(start)).map_or(Neither, |(_, size)| *size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_known_by_the_beginning_of_its_name_whoever_hosts_it() {
+        for (model, expected) in [
+            ("mistralai/Mixtral-8x7B-Instruct-v0.1", Small),
+            ("gpt-4o-mini-2024-07-18", Small),
+            ("gpt-4-1106-preview", Large),
+            ("Meta-Llama-3_1-70B-Instruct", Large),
+            ("claude-3-sonnet-20240229", Neither),
+            ("o1-mini-2024-09-12", Neither),
+            ("unheard-of", Neither),
+        ] {
+            assert_eq!(size(model), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn every_line_of_the_table_can_be_reached() {
+        for (at, (start, _)) in SIZES.iter().enumerate() {
+            assert!(!SIZES[..at].iter().any(|(earlier, _)| start.starts_with(earlier)), "{start}");
+        }
+    }
+}
