@@ -22,6 +22,7 @@ use claude_code_api_service::{
         anthropic::Anthropic,
         claude_code::{ClaudeCode, login::Login, upstream::Upstream},
     },
+    call::Auto,
     config::{BackendName, Config, Durability, Listen, LogFormat},
     operator, serve,
     store::{
@@ -63,6 +64,7 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
         )
     })?;
     let address = listeners.address()?;
+    let auto = Auto::open(&config.auto).map_err(anyhow::Error::msg)?;
     let store = store(&config).await?;
     let directory = store.directory(None).await?.unwrap_or_default();
     let is_open = directory.is_open();
@@ -79,7 +81,7 @@ async fn serve_until_told(config: Config) -> anyhow::Result<ExitCode> {
     );
     let backends = backends(&config).await?;
     let (named, on_login) = (config.backends.clone(), config.claude_code.login.is_some());
-    let app = App::open(backends, store, config.limits, config.prices).await?;
+    let app = App::open(backends, store, config.limits, config.prices, auto).await?;
     let _folder = open_door(&app, &config.data_dir, config.database_url.is_some());
     // Who reads that it listens may stop it at once.
     let told_to_stop = told_to_stop()?;

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     backend::Backend,
-    call::{Feeds, Lines, Rates, Retries, Turns},
+    call::{Auto, Feeds, Lines, Rates, Retries, Turns},
     config::Limits,
     directory::Directory,
     ledger::{self, Limit},
@@ -32,6 +32,7 @@ pub struct App {
     store: Arc<dyn Store>,
     directory: ArcSwap<Directory>,
     prices: PriceTable,
+    auto: Auto,
     lines: Arc<Lines>,
     feeds: Feeds,
     rates: Rates,
@@ -54,6 +55,7 @@ impl App {
         store: Arc<dyn Store>,
         limits: Limits,
         prices: PriceTable,
+        auto: Auto,
     ) -> Result<Arc<Self>, StoreError> {
         let directory = store.directory(None).await?.unwrap_or_default();
         Ok(Arc::new(Self {
@@ -63,6 +65,7 @@ impl App {
             store,
             directory: ArcSwap::from_pointee(directory),
             prices,
+            auto,
             lines: Arc::default(),
             feeds: Feeds::default(),
             rates: Rates::default(),
@@ -119,6 +122,11 @@ impl App {
     /// What tokens cost.
     pub fn prices(&self) -> &PriceTable {
         &self.prices
+    }
+
+    /// What is gone by where the service chooses the model.
+    pub(crate) fn auto(&self) -> &Auto {
+        &self.auto
     }
 
     /// Calls that wait for room in their budget.

@@ -1,26 +1,9 @@
 //! Model: what a caller may ask for.
 
-/// A class of Claude models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// Fast and cheap.
-    Haiku,
-    /// The middle; what `auto` picks for now.
-    Sonnet,
-    /// The strongest.
-    Opus,
-}
+pub use claude_code_api_router::Tier;
 
-impl Tier {
-    /// The name as callers write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Haiku => "haiku",
-            Self::Sonnet => "sonnet",
-            Self::Opus => "opus",
-        }
-    }
-}
+/// Every tier, the cheapest first.
+pub const TIERS: [Tier; 3] = Tier::ALL;
 
 /// The model that a caller asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

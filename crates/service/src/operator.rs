@@ -25,6 +25,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::{
     app::App,
+    call::Auto,
     config::{Config, ConfigError, Settings},
     http,
     store::{
@@ -129,8 +130,9 @@ impl Operator {
             None if UnixStream::connect(&path).await.is_ok() => return Ok(Self(Way::Door(path))),
             None => Arc::new(Sqlite::open(folder, Options::default())?),
         };
-        let Config { limits, prices, .. } = Config::from_settings(&Settings::default())?;
-        Ok(Self(Way::Here(http::operator_router(App::open(Vec::new(), store, limits, prices).await?))))
+        let Config { limits, prices, auto, .. } = Config::from_settings(&Settings::default())?;
+        let auto = Auto::open(&auto).expect("a test reads the router of this build");
+        Ok(Self(Way::Here(http::operator_router(App::open(Vec::new(), store, limits, prices, auto).await?))))
     }
 
     /// Asks for something, and reads what comes.

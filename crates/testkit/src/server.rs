@@ -24,6 +24,7 @@ use claude_code_api_service::{
         claude_code::{ClaudeCode, upstream::Upstream},
         local::Local,
     },
+    call::Auto,
     config::{Config, Settings},
     serve,
     store::{
@@ -251,7 +252,8 @@ fn run(
             }
             None => Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a new ledger")),
         };
-        let app = App::open(vec![backend], store, config.limits, config.prices).await.expect("a new ledger");
+        let auto = Auto::open(&config.auto).expect("a router");
+        let app = App::open(vec![backend], store, config.limits, config.prices, auto).await.expect("a new ledger");
         let served = Served { app: Arc::clone(&app), local: local.clone(), address, folder: Arc::clone(&folder) };
         let _ = ready.send(served);
         let told = async { drop(stopped.await) };

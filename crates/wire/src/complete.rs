@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Route, Routing};
+
 /// The body of `POST /v1/complete`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
@@ -43,6 +45,14 @@ pub struct CompleteRequest {
     /// The most that the call may cost, in USD. A call that could cost more is refused, or answered by a cheaper model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<f64>,
+    /// What `auto` may lose to save money: `economy`, `balanced`, `quality`, or per cent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub routing: Option<Routing>,
+    /// What the caller knows the conversation by, 1 to 255 bytes: `auto` stays with its model, or goes up. Without it, a conversation
+    /// is known by how it begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
     /// Answer as server-sent events.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
@@ -188,17 +198,6 @@ pub struct Cache {
     pub creation_input_tokens: u64,
     /// Tokens read from the cache.
     pub read_input_tokens: u64,
-}
-
-/// How `auto` was resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[cfg_attr(not(feature = "server"), non_exhaustive)]
-pub struct Route {
-    /// The tier chosen.
-    pub tier: String,
-    /// Why, in words.
-    pub reason: String,
 }
 
 /// Data of the `start` event: the call has left the queue and a model is working on it.

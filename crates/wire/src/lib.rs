@@ -12,13 +12,14 @@ mod fields;
 mod health;
 mod manage;
 pub mod openai;
+mod route;
 mod shown;
 pub mod sse;
 mod usage;
 
 pub use batch::{BatchEvent, BatchPrompt, BatchRequest, BatchResponse, BatchResult, BatchStatus};
 pub use batch_job::{BatchJob, BatchJobList, BatchJobStatus};
-pub use complete::{Cache, CompleteRequest, CompleteResponse, Delta, Message, Role, Route, Start, StopReason, Usage};
+pub use complete::{Cache, CompleteRequest, CompleteResponse, Delta, Message, Role, Start, StopReason, Usage};
 pub use error::{ErrorBody, ErrorCode, ErrorEnvelope};
 pub use fields::Fields;
 pub use health::{Health, HealthStatus, ServiceHealth, ServiceStatus};
@@ -26,6 +27,7 @@ pub use manage::{
     Clamp, Key, KeyList, KeyRequest, LedgerCorrection, LedgerEntries, LedgerEntry, LedgerReport, NewKey, Project,
     ProjectChange, ProjectLimits, ProjectList,
 };
+pub use route::{Route, RouteResponse, RouteTier, Routing};
 pub use usage::{BudgetState, BudgetUnit, ModelUsage, Period, UsageReport};
 
 /// Header of every response: the id of the HTTP request, to quote when asking about it.

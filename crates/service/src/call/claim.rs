@@ -38,9 +38,10 @@ pub(crate) fn claim_in(scope: ClaimScope, request: &Request, kept_for: Duration)
 
 /// Hash of all that decides the answer.
 fn fingerprint(request: &Request) -> [u8; 32] {
-    let Request { model, asked, max_tokens, nanos_max, claim: _, timeout: _, priority: _, is_stored: _ } = request;
+    let Request { model, asked, max_tokens, nanos_max, auto, claim: _, timeout: _, priority: _, is_stored: _ } =
+        request;
     let Asked { fields, version, betas, seed } = &**asked;
-    let all = (model.as_str(), fields, version, betas, seed, max_tokens, nanos_max);
+    let all = (model.as_str(), fields, version, betas, seed, max_tokens, nanos_max, auto.routing, &auto.conversation);
     Sha256::digest(serde_json::to_vec(&all).expect("texts and numbers serialize")).into()
 }
 

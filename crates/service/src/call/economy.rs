@@ -43,7 +43,7 @@ pub(crate) enum Admission {
 impl Offered {
     /// Steps 3 and 4 of 7, up to what is asked of the ledger.
     pub(crate) fn new(app: &App, caller: &Caller, request: Request) -> Result<Self, CallFailure> {
-        let routed = route::in_economy(app, &request)?;
+        let routed = route::in_economy(app, &caller.project, &request)?;
         let reserve = reserve::asked_for(caller.project.clone(), &request);
         let reserve = Reserve {
             // A call of one attempt has the id of that.

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use claude_code_api_wire::Routing;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -47,7 +48,8 @@ pub use queue::Priority;
 pub use rate::Rates;
 use reserve::Held;
 pub use retry::Retries;
-pub(crate) use route::{check_economy, check_model};
+pub use route::Auto;
+pub(crate) use route::{Foresight, check_economy, check_model, foresee};
 pub use turn::Turns;
 
 /// Who calls, as authentication found out.
@@ -64,6 +66,8 @@ pub struct Caller {
 pub struct Request {
     /// The model asked for.
     pub model: ModelChoice,
+    /// What that goes by, where the service chooses it.
+    pub auto: AutoAsked,
     /// What is asked of it.
     pub asked: Arc<Asked>,
     /// The most tokens to generate; `None`: the backend's default.
@@ -79,6 +83,15 @@ pub struct Request {
     /// Whether it is begun again when this process does not come to it: while it waits for its turn it does not hold up shutdown,
     /// and its answer is kept whatever its size.
     pub is_stored: bool,
+}
+
+/// What a caller says of how a model is chosen.
+#[derive(Clone, Debug, Default)]
+pub struct AutoAsked {
+    /// What may be lost to save money; `None`: what the project, or the service, has it be.
+    pub routing: Option<Routing>,
+    /// What the caller knows the conversation by.
+    pub conversation: Option<String>,
 }
 
 impl Request {
@@ -111,7 +124,7 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
     let deadline = Instant::now() + request.timeout;
     let waiting = relay::Interrupts { app, feed, announced: None, epoch: None, timeout: request.timeout, deadline };
     rate::admit(app, &caller.project)?;
-    let mut routed = route::candidates(app, &request)?;
+    let mut routed = waiting.or(route::candidates(app, &caller.project, &request)).await?;
     let mut reservation = match waiting.or(reserve::or_answer(app, &caller, &request, &mut routed, feed)).await? {
         Held::Now(reservation) => reservation,
         Held::Answered(answer) => return Ok(*answer),
@@ -204,11 +217,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store: Arc<dyn Store> = Arc::new(Sqlite::open(folder.path(), Options::default()).expect("a ledger"));
         let config = Config::from_settings(&Settings::default()).expect("in range");
-        let app = App::open(vec![Arc::new(Panicking)], Arc::clone(&store), config.limits, config.prices)
+        let auto = Auto::open(&config.auto).expect("the router of this build");
+        let app = App::open(vec![Arc::new(Panicking)], Arc::clone(&store), config.limits, config.prices, auto)
             .await
             .expect("a new ledger");
         let request = Request {
             model: ModelChoice::Auto,
+            auto: AutoAsked::default(),
             asked: Arc::default(),
             max_tokens: Some(10),
             nanos_max: None,

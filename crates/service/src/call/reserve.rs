@@ -49,7 +49,7 @@ impl Drop for Reservation<'_> {
 }
 
 /// When to come back to a line that was too long.
-const LINE_RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(super) const LINE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What came of asking for a hold.
 pub(super) enum Held<'a> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::ArgMatches;
+use claude_code_api_wire::Routing;
 use secrecy::{ExposeSecret, SecretString};
 
 mod layers;
@@ -15,7 +16,7 @@ mod listen;
 mod prices;
 mod settings;
 
-use crate::price::PriceTable;
+use crate::{model::Tier, price::PriceTable};
 use layers::Layers;
 pub use listen::Listen;
 pub use prices::{PriceSetting, Usd};
@@ -44,6 +45,17 @@ pub struct Limits {
     pub economy_unknown_after: Duration,
     /// Whether projects may have keys: not on a login that is the operator's alone.
     pub project_keys: bool,
+}
+
+/// What is gone by where the service chooses the model.
+#[derive(Clone, Debug)]
+pub struct Auto {
+    /// What may be lost to save money.
+    pub routing: Routing,
+    /// The tier for what the router knows too little of.
+    pub tier_default: Tier,
+    /// The router's model file; `None`: the one of this build.
+    pub router_path: Option<PathBuf>,
 }
 
 /// Settings of Claude through the Claude Code CLI.
@@ -124,6 +136,8 @@ pub struct Config {
     pub claude_code: ClaudeCode,
     /// What tokens cost.
     pub prices: PriceTable,
+    /// What is gone by where the service chooses the model.
+    pub auto: Auto,
     /// Settings of the embedded model.
     pub local: Local,
     /// What the ledger survives.
@@ -298,6 +312,11 @@ impl Layers<'_> {
             },
             claude_code,
             prices: self.prices(given, file)?,
+            auto: Auto {
+                routing: self.pick("routing", given.routing, file.routing, || Routing::Balanced),
+                tier_default: self.pick("tier_default", given.tier_default, file.tier_default, || Tier::Sonnet),
+                router_path: self.pick_optional("router_path", given.router_path.clone(), file.router_path.clone()),
+            },
             local: self.local(given, file)?,
             durability: self.pick("durability", given.durability, file.durability, || Durability::Process),
             log: self.pick("log", given.log.clone(), file.log.clone(), || "info".to_owned()),

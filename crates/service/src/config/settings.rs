@@ -6,6 +6,7 @@ use std::{
     str::FromStr,
 };
 
+use claude_code_api_wire::Routing;
 use secrecy::SecretString;
 use serde::{
     Deserialize, Deserializer,
@@ -13,6 +14,7 @@ use serde::{
 };
 
 use super::PriceSetting;
+use crate::model::{TIERS, Tier};
 
 /// Every setting, none of them required.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -166,12 +168,32 @@ pub struct Settings {
     /// `max_tokens` on the embedded model of calls that set none [default: 256]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOCAL_MAX_TOKENS_DEFAULT", value_name = "TOKENS")]
     pub local_max_tokens_default: Option<u32>,
+    /// What `auto` may lose to save money, against always asking the strongest model: economy (5 %), balanced (3 %), quality (1 %) of the
+    /// answers that would be right, or per cent of your own [default: balanced]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_ROUTING", value_name = "economy|balanced|quality|PERCENT", value_parser = Routing::parse)]
+    pub routing: Option<Routing>,
+    /// The tier that `auto` picks for what is too little like what the router knows [default: sonnet]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_TIER_DEFAULT", value_name = "haiku|sonnet|opus", value_parser = tier)]
+    #[serde(deserialize_with = "tier_of")]
+    pub tier_default: Option<Tier>,
+    /// Model file of the router, as `claude-code-api router` writes it [default: the one that is part of this program]
+    #[arg(long, env = "CLAUDE_CODE_API_SERVER_ROUTER_PATH", value_name = "FILE")]
+    pub router_path: Option<PathBuf>,
     /// What to log: a level, or tracing directives such as `info,hyper=debug` [default: info]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// How to write the log, to standard error [default: text]
     #[arg(long, env = "CLAUDE_CODE_API_SERVER_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
+}
+
+fn tier(name: &str) -> Result<Tier, String> {
+    let known = TIERS.into_iter().find(|tier| tier.as_str() == name);
+    known.ok_or_else(|| "takes haiku, sonnet or opus".to_owned())
+}
+
+fn tier_of<'de, D: Deserializer<'de>>(given: D) -> Result<Option<Tier>, D::Error> {
+    tier(&String::deserialize(given)?).map(Some).map_err(de::Error::custom)
 }
 
 /// The backends there are.

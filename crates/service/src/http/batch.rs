@@ -81,8 +81,11 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn of(body: BatchRequest, key: Option<String>) -> Self {
-        let BatchRequest { prompts, model, system, max_tokens, timeout, max_cost, economy: is_economy, .. } = body;
-        let all = CompleteRequest { model, system, max_tokens, timeout, max_cost, ..CompleteRequest::default() };
+        let BatchRequest {
+            prompts, model, system, max_tokens, timeout, max_cost, routing, economy: is_economy, ..
+        } = body;
+        let all =
+            CompleteRequest { model, system, max_tokens, timeout, max_cost, routing, ..CompleteRequest::default() };
         Self { prompts, all, key, is_economy }
     }
 

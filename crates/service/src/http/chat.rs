@@ -83,6 +83,7 @@ fn asked(decoded: Decoded, headers: &HeaderMap) -> Result<Request, ApiError> {
     };
     Ok(Request {
         model: ModelChoice::from(model.as_deref().unwrap_or("auto")),
+        auto: spend::auto_headers(headers)?,
         asked: Arc::new(Asked { fields: body.into(), seed, ..Asked::default() }),
         max_tokens: max_tokens.map(|count| spend::within("max_tokens", count, 1..=1_000_000)).transpose()?,
         nanos_max: None,

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     app::App,
     backend::{Asked, Event, Said},
-    call::{Answer, Priority, Request, Started},
+    call::{Answer, AutoAsked, Priority, Request, Started},
     id::RequestId,
     model::ModelChoice,
     money::Nanos,
@@ -143,6 +143,10 @@ pub(super) fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
     fields.set_some("stop_sequences", Some(&stop_sequences).filter(|texts| !texts.is_empty()));
     Ok(Request {
         model: ModelChoice::from(body.model.as_deref().unwrap_or("auto")),
+        auto: AutoAsked {
+            routing: body.routing,
+            conversation: body.conversation_id.map(spend::conversation_id).transpose()?,
+        },
         asked: Arc::new(Asked { fields, seed: body.seed, ..Asked::default() }),
         max_tokens: body.max_tokens.map(|count| within("max_tokens", count, 1..=1_000_000)).transpose()?,
         nanos_max: body.max_cost.map(nanos_max).transpose()?,

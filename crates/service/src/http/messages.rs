@@ -37,7 +37,8 @@ const HEADER_BYTES_MAX: usize = 4_096;
 /// Ask for a message, as Anthropic's SDKs do.
 ///
 /// The body is that of Anthropic's Messages API; `model` may also be `auto`, `haiku`, `sonnet` or `opus`. The project that pays is the
-/// key's, or that of the `x-project-id` header.
+/// key's, or that of the `x-project-id` header. For `auto`, the headers `x-routing` and `x-conversation-id` say what the fields of
+/// `/v1/complete` say.
 #[utoipa::path(
     post, path = "/v1/messages", request_body = serde_json::Value,
     params(("Idempotency-Key" = Option<String>, Header, description = "As for `/v1/complete`.")),
@@ -64,6 +65,7 @@ pub(super) async fn messages(
     fields.take("stream");
     let request = Request {
         model: ModelChoice::from(model.as_str()),
+        auto: spend::auto_headers(&headers)?,
         asked: Arc::new(asked(fields, &headers)?),
         max_tokens: Some(max_tokens),
         nanos_max: None,

@@ -33,6 +33,7 @@ mod messages;
 mod models;
 mod projects;
 mod respond;
+mod route;
 mod spend;
 mod usage;
 
@@ -50,6 +51,7 @@ struct Contract;
 fn endpoints() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Contract::openapi())
         .routes(routes!(complete::complete))
+        .routes(routes!(route::route))
         .routes(routes!(batch::batch))
         .routes(routes!(batches::list, batches::create))
         .routes(routes!(batches::show))

@@ -3,18 +3,20 @@
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use axum::http::HeaderMap;
+use claude_code_api_wire::Routing;
 use serde::Serialize;
 
 use super::error::ApiError;
 use crate::{
     app::App,
-    call::{self, Caller, Hearing, Request, Updates},
+    call::{self, AutoAsked, Caller, Hearing, Request, Updates},
 };
 
 const TIMEOUT_DEFAULT_S: f64 = 600.0;
 const SDK_TIMEOUT_DEFAULT_S: f64 = 3_600.0;
 const TIMEOUT_MAX_S: f64 = 86_400.0;
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+const CONVERSATION_ID_BYTES_MAX: usize = 255;
 
 /// Whether new calls are taken.
 pub(super) fn admitted(app: &App) -> Result<(), ApiError> {
@@ -54,6 +56,24 @@ pub(super) fn project_header(headers: &HeaderMap) -> Result<Option<&str>, ApiErr
     named
         .map(|name| name.ok_or_else(|| ApiError::invalid("x-project-id", "x-project-id: takes visible ASCII")))
         .transpose()
+}
+
+/// What a request says in its headers of how a model is chosen, where its body has no place for that.
+pub(super) fn auto_headers(headers: &HeaderMap) -> Result<AutoAsked, ApiError> {
+    let said = |name: &'static str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let routing = said("x-routing").map(Routing::parse).transpose();
+    let routing = routing.map_err(|problem| ApiError::invalid("x-routing", format!("x-routing: {problem}")))?;
+    let conversation = said("x-conversation-id").map(|id| conversation_id(id.to_owned())).transpose()?;
+    Ok(AutoAsked { routing, conversation })
+}
+
+/// What a caller knows a conversation by.
+pub(super) fn conversation_id(id: String) -> Result<String, ApiError> {
+    if (1..=CONVERSATION_ID_BYTES_MAX).contains(&id.len()) {
+        return Ok(id);
+    }
+    let message = format!("conversation_id: takes a text of 1 to {CONVERSATION_ID_BYTES_MAX} bytes");
+    Err(ApiError::invalid("conversation_id", message))
 }
 
 /// The deadline of a whole call.

@@ -95,7 +95,7 @@ pub struct Shortage {
 
 /// What becomes of the candidates.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub enum Admission {
     /// These fit, and this much is held.
     Fits(Vec<Kept>, Amount),
     /// None fits now, and some would if what is held were not.
@@ -106,7 +106,7 @@ pub(super) enum Admission {
 
 impl Admission {
     /// Whether the first of the candidates fits as it is: nothing better could come of lower bounds.
-    pub(super) fn is_the_best_in_full(&self, candidates: &[Candidate]) -> bool {
+    pub fn is_the_best_in_full(&self, candidates: &[Candidate]) -> bool {
         let Self::Fits(kept, _) = self else { return false };
         kept.first().is_some_and(|best| best.index == 0 && best.output_tokens == candidates[0].output_tokens)
     }
@@ -119,22 +119,23 @@ enum Fit {
 }
 
 /// Everything that limits one call.
-pub(super) struct Room<'a> {
-    pub(super) limits: &'a Limits,
+pub struct Room<'a> {
+    /// Of the project.
+    pub limits: &'a Limits,
     /// In the order of [`PERIODS`](crate::window::PERIODS).
-    pub(super) counters: [Counter; 3],
+    pub counters: [Counter; 3],
     /// The most that the call itself allows.
-    pub(super) nanos_max: Option<i64>,
+    pub nanos_max: Option<i64>,
 }
 
 impl Room<'_> {
     /// Whether the project may use this target at all.
-    pub(super) fn is_open_to(&self, candidate: &Candidate) -> bool {
+    pub fn is_open_to(&self, candidate: &Candidate) -> bool {
         !candidate.is_notional || self.limits.take_notional()
     }
 
     /// At least one of the candidates is open to the project.
-    pub(super) fn admit(&self, candidates: &[Candidate]) -> Admission {
+    pub fn admit(&self, candidates: &[Candidate]) -> Admission {
         let fits: Vec<Fit> = candidates.iter().map(|candidate| self.fit(candidate)).collect();
         let mut kept: Vec<Kept> =
             (fits.iter().enumerate())

@@ -13,7 +13,7 @@ mod limits;
 mod operation;
 
 pub use account::{Account, Counter, ModelUsage};
-pub use admit::{Candidate, Kept, Shortage, Unit};
+pub use admit::{Admission, Candidate, Kept, Room, Shortage, Unit};
 pub use amount::Amount;
 pub use books::{Books, Changes};
 pub use claim::{Claim, ClaimScope, ClaimState, Claimed};

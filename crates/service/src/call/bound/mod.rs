@@ -48,6 +48,13 @@ pub(super) struct Unknown {
     pub(super) what: String,
 }
 
+impl Bound {
+    /// Whether any of the input is written to the cache, to be read from it the next time.
+    pub(super) fn is_cached(&self) -> bool {
+        self.cache != CacheWrite::None
+    }
+}
+
 impl CacheWrite {
     /// What a token of the input costs at most.
     pub(super) fn input_price(self, rate: &Rate) -> i64 {

@@ -1,7 +1,4 @@
-//! Step 3 of 7: which models could answer, best first.
-//!
-//! `auto` is the default tier, and haiku where what is left of the budget does not cover that, until a router that reads the
-//! prompt stands here.
+//! Step 3 of 7: which models could answer, best first. Where the service is to choose, `choice` does.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,10 +11,23 @@ use super::{
 use crate::{
     app::App,
     backend::{Backend, Offer},
-    model::{ModelChoice, Tier},
+    model::{ModelChoice, TIERS},
     price::Rate,
+    project::ProjectId,
     window::Moment,
 };
+pub use auto::Auto;
+use choice::{Asking, Choice};
+pub(crate) use foresee::{Foresight, foresee};
+use pressure::Share;
+
+mod auto;
+mod choice;
+mod foresee;
+mod pins;
+mod pressure;
+mod prompt;
+mod sight;
 
 /// A model on a backend.
 pub(super) struct Target {
@@ -48,33 +58,50 @@ impl Pace {
 pub(super) struct Routed {
     /// Never empty; best first.
     pub(super) targets: Vec<Target>,
-    /// Whether the caller left the choice to the service.
-    pub(super) is_chosen: bool,
+    /// Why these, where the caller left that to the service.
+    choice: Option<Choice>,
     /// Whether inputs were counted; else they are bounded by their bytes.
     pub(super) is_counted: bool,
     /// What bounds the input where it is not counted.
     pub(super) bound: Bound,
 }
 
-/// What `auto` means, best first.
-const AUTO: [Tier; 2] = [Tier::Sonnet, Tier::Haiku];
-
 /// How far apart the clocks of this process and of the ledger may be.
 const CLOCKS_APART: Duration = Duration::from_mins(5);
 
-pub(super) fn candidates(app: &App, request: &Request) -> Result<Routed, CallFailure> {
-    among(app, request, Pace::Now)
+pub(super) async fn candidates(app: &App, project: &ProjectId, request: &Request) -> Result<Routed, CallFailure> {
+    let shares = if request.model == ModelChoice::Auto { pressure::of(app, project).await } else { Vec::new() };
+    let routed = among(app, project, request, Pace::Now, &shares)?;
+    if let Some(choice) = &routed.choice {
+        choice.pin(app);
+    }
+    Ok(routed)
 }
 
 /// The same for a prompt that is run at half price, when an upstream has room.
-pub(super) fn in_economy(app: &App, request: &Request) -> Result<Routed, CallFailure> {
-    among(app, request, Pace::Economy)
+pub(super) fn in_economy(app: &App, project: &ProjectId, request: &Request) -> Result<Routed, CallFailure> {
+    among(app, project, request, Pace::Economy, &[])
 }
 
-fn among(app: &App, request: &Request, pace: Pace) -> Result<Routed, CallFailure> {
+fn among(
+    app: &App,
+    project: &ProjectId,
+    request: &Request,
+    pace: Pace,
+    shares: &[Share],
+) -> Result<Routed, CallFailure> {
     let mut bound = bound::by_bytes(&request.asked);
+    let choice = if request.model == ModelChoice::Auto {
+        Asking { app, project, request, bound: &bound, shares }.choose()
+    } else {
+        None
+    };
+    let models = match &choice {
+        Some(choice) => choice.tiers.iter().copied().map(ModelChoice::Tier).collect(),
+        None => vec![request.model.clone()],
+    };
     let mut targets: Vec<Target> = Vec::new();
-    for (backend, offer) in offers(app, &request.model).filter(|(backend, _)| pace.is_kept_by(&***backend)) {
+    for (backend, offer) in offers(app, models).filter(|(backend, _)| pace.is_kept_by(&***backend)) {
         // A backend may offer one model for several tiers.
         let is_same = |known: &Target| {
             (known.backend.name(), &known.offer.model_id, known.offer.tier)
@@ -91,16 +118,20 @@ fn among(app: &App, request: &Request, pace: Pace) -> Result<Routed, CallFailure
         // The embedded model refuses what it does not know.
         bound.unknown = None;
     }
-    let is_chosen = request.model == ModelChoice::Auto;
-    Ok(Routed { targets, is_chosen, is_counted: false, bound })
+    Ok(Routed { targets, choice, is_counted: false, bound })
 }
 
 /// What the backends have for what was asked, best first.
-pub(super) fn offers<'a>(app: &'a App, asked: &ModelChoice) -> impl Iterator<Item = (&'a Arc<dyn Backend>, Offer)> {
-    let choices = if *asked == ModelChoice::Auto { AUTO.map(ModelChoice::Tier).to_vec() } else { vec![asked.clone()] };
-    choices
+fn offers(app: &App, models: Vec<ModelChoice>) -> impl Iterator<Item = (&Arc<dyn Backend>, Offer)> {
+    models
         .into_iter()
-        .flat_map(|choice| app.backends().iter().filter_map(move |backend| Some((backend, backend.offer(&choice)?))))
+        .flat_map(|model| app.backends().iter().filter_map(move |backend| Some((backend, backend.offer(&model)?))))
+}
+
+/// Whatever may be meant by what was asked.
+pub(super) fn offered<'a>(app: &'a App, asked: &ModelChoice) -> impl Iterator<Item = (&'a Arc<dyn Backend>, Offer)> {
+    let models = if *asked == ModelChoice::Auto { TIERS.map(ModelChoice::Tier).to_vec() } else { vec![asked.clone()] };
+    offers(app, models)
 }
 
 fn target(
@@ -150,20 +181,21 @@ impl Routed {
 
     /// Why the target at `index` was chosen, where the caller left that to the service; `covered`: the first that the budget covers.
     pub(super) fn explained(&self, index: usize, covered: usize) -> Option<Route> {
+        let choice = self.choice.as_ref()?;
         let best = self.targets[0].offer.shown_as();
         let reason = match index {
-            0 => "the default tier".to_owned(),
+            0 => choice.route.reason.clone(),
             _ if index == covered => format!("what is left of the budget does not cover {best}"),
             _ => format!("{best} did not answer"),
         };
-        let tier = self.targets[index].offer.tier.unwrap_or(AUTO[0]);
-        self.is_chosen.then(|| Route { tier: tier.as_str().to_owned(), reason })
+        let tier = self.targets[index].offer.tier.unwrap_or(choice.tiers[0]);
+        Some(Route { tier: tier.as_str().to_owned(), reason, ..choice.route.clone() })
     }
 }
 
 /// Whether any backend has this model, and it a price.
 pub(crate) fn check_model(app: &App, asked: &ModelChoice) -> Result<(), CallFailure> {
-    match offers(app, asked).next() {
+    match offered(app, asked).next() {
         Some((backend, offer)) => target(app, backend, offer, Pace::Now, 0).map(drop),
         None => Err(unknown_model(app, asked)),
     }
@@ -172,7 +204,7 @@ pub(crate) fn check_model(app: &App, asked: &ModelChoice) -> Result<(), CallFail
 /// Whether any backend has this model, and it a price, and runs it at half price when it has room.
 pub(crate) fn check_economy(app: &App, asked: &ModelChoice) -> Result<(), CallFailure> {
     check_model(app, asked)?;
-    let is_offered = offers(app, asked).any(|(backend, _)| Pace::Economy.is_kept_by(&**backend));
+    let is_offered = offered(app, asked).any(|(backend, _)| Pace::Economy.is_kept_by(&**backend));
     if is_offered { Ok(()) } else { Err(no_economy(asked)) }
 }
 
