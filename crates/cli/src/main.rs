@@ -74,6 +74,9 @@ enum Command {
     /// Batches that a running service stores
     #[command(subcommand)]
     Batches(client::batches::Batches),
+    /// Show which model `auto` would pick for a prompt, and why; nothing is asked of it
+    #[command(after_help = client::route::EXAMPLES)]
+    Route(client::route::Route),
     /// Show what a project has used, and what is left of its budget
     Usage(client::usage::Usage),
     /// Show how a running service is; exit code 10 when it is not well
@@ -119,6 +122,7 @@ fn main() -> ExitCode {
         Command::Stream(stream) => stream.run(),
         Command::Batch(batch) => batch.run(),
         Command::Batches(batches) => batches.run(),
+        Command::Route(route) => route.run(),
         Command::Usage(usage) => usage.run(),
         Command::Health(health) => health.run(),
         Command::Completions(completions) => completions.run(Cli::command()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claude_code_api_wire::{BatchJob, BatchPrompt, BatchRequest, BatchResult, BatchStatus};
+use claude_code_api_wire::{BatchJob, BatchPrompt, BatchRequest, BatchResult, BatchStatus, Routing};
 use serde::Serialize;
 
 use crate::{Error, ErrorKind, options::LONGEST, request::finite};
@@ -83,6 +83,17 @@ impl Batch {
     /// ```
     pub fn max_tokens(mut self, tokens: u32) -> Self {
         self.body.max_tokens = Some(tokens);
+        self
+    }
+
+    /// What `auto` may lose to save money.
+    ///
+    /// ```
+    /// # use claude_code_api_client::{Batch, Routing};
+    /// let batch = Batch::new(["Hello", "Goodbye"]).routing(Routing::Economy);
+    /// ```
+    pub fn routing(mut self, routing: Routing) -> Self {
+        self.body.routing = Some(routing);
         self
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use claude_code_api_wire::{CompleteResponse, Health, Period, UsageReport};
+use claude_code_api_wire::{CompleteResponse, Health, Period, RouteResponse, UsageReport};
 use reqwest::{Method, header::HeaderValue};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -187,6 +187,24 @@ impl Client {
     pub async fn usage(&self, project: Option<&str>, period: Period) -> Result<UsageReport, Error> {
         let query = [("period", Some(period.as_str())), ("project_id", self.or_own(project))];
         self.get(&with_query("v1/usage", query)).await
+    }
+
+    /// Which model `auto` would pick for this, and why. Nothing is asked of it, and nothing is spent.
+    ///
+    /// ```no_run
+    /// # async fn example(client: claude_code_api_client::Client) -> Result<(), claude_code_api_client::Error> {
+    /// let route = client.route("Prove that there are infinitely many primes").await?.route;
+    /// println!("{}: {}", route.tier, route.reason);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`complete`](Self::complete): also where the budget would not cover any model.
+    pub async fn route(&self, request: impl Into<Request>) -> Result<RouteResponse, Error> {
+        let mut request = request.into();
+        let key = self.prepare(&mut request)?;
+        self.attempts_in_time(|| async { transport::json(self.post("v1/route", &key, &request.body).await?).await })
+            .await
     }
 
     /// The batches that the service stores.

@@ -76,7 +76,7 @@ pub use batches::Batches;
 pub use claude_code_api_wire::{
     BatchEvent, BatchJob, BatchJobList, BatchJobStatus, BatchPrompt, BatchResult, BatchStatus, BudgetState, BudgetUnit,
     Cache, CompleteResponse, ErrorBody, ErrorCode, Health, HealthStatus, Message, ModelUsage, Period, Role, Route,
-    RouteTier, Routing, ServiceHealth, ServiceStatus, StopReason, Usage, UsageReport,
+    RouteResponse, RouteTier, Routing, ServiceHealth, ServiceStatus, StopReason, Usage, UsageReport,
 };
 pub use client::Client;
 pub use error::{Error, ErrorKind};

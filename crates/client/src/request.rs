@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use claude_code_api_wire::{CompleteRequest, Message};
+use claude_code_api_wire::{CompleteRequest, Message, Routing};
 
 use crate::{Error, ErrorKind, options::LONGEST};
 
@@ -108,6 +108,28 @@ impl Request {
     /// ```
     pub fn max_cost(mut self, usd: f64) -> Self {
         self.body.max_cost = Some(usd);
+        self
+    }
+
+    /// What `auto` may lose to save money.
+    ///
+    /// ```
+    /// # use claude_code_api_client::{Request, Routing};
+    /// let request = Request::new("Is 91 prime?").routing(Routing::Economy);
+    /// ```
+    pub fn routing(mut self, routing: Routing) -> Self {
+        self.body.routing = Some(routing);
+        self
+    }
+
+    /// What the conversation is known by: `auto` stays with its model, or goes up.
+    ///
+    /// ```
+    /// # use claude_code_api_client::Request;
+    /// let request = Request::new("And then?").conversation_id("ticket-17");
+    /// ```
+    pub fn conversation_id(mut self, id: impl Into<String>) -> Self {
+        self.body.conversation_id = Some(id.into());
         self
     }
 

@@ -1,9 +1,10 @@
 //! Results of the Rust client as objects of the Python façade: its dataclasses, called with plain arguments.
 
 use claude_code_api_client::{
-    BatchEvent, BatchJob, BatchJobList, CompleteResponse, Error, ErrorKind, Health, Usage, UsageReport,
+    BatchEvent, BatchJob, BatchJobList, CompleteResponse, Error, ErrorKind, Health, Route, Usage, UsageReport,
 };
 use pyo3::{
+    exceptions::PyRuntimeError,
     prelude::*,
     sync::PyOnceLock,
     types::{PyDict, PyList, PyString, PyType},
@@ -23,12 +24,7 @@ const REPORTS: &str = "claude_code_api._reports";
 pub(crate) fn response<'py>(py: Python<'py>, response: &CompleteResponse) -> PyResult<Bound<'py, PyAny>> {
     let cache = CACHE.import(py, TYPES, "Cache")?;
     let cache = cache.call1((response.cache.creation_input_tokens, response.cache.read_input_tokens))?;
-    let route = response.route.as_ref().map(|route| {
-        let dict = PyDict::new(py);
-        dict.set_item("tier", &route.tier)?;
-        dict.set_item("reason", &route.reason)?;
-        Ok::<_, PyErr>(dict)
-    });
+    let route = response.route.as_ref().map(|route| self::route(py, route));
     // In two halves, as tuples end at twelve.
     let spec = (
         &response.id,
@@ -52,6 +48,12 @@ pub(crate) fn response<'py>(py: Python<'py>, response: &CompleteResponse) -> PyR
         more.set_item("clamped_max_tokens", tokens)?;
     }
     RESPONSE.import(py, TYPES, "Response")?.call(spec, Some(&more))
+}
+
+/// As it stands in the response.
+fn route<'py>(py: Python<'py>, route: &Route) -> PyResult<Bound<'py, PyAny>> {
+    let json = serde_json::to_string(route).map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    py.import("json")?.call_method1("loads", (json,))
 }
 
 pub(crate) fn usage(py: Python<'_>, usage: Usage) -> PyResult<Bound<'_, PyAny>> {

@@ -5,6 +5,11 @@ pub use claude_code_api_router::Tier;
 /// Every tier, the cheapest first.
 pub const TIERS: [Tier; 3] = Tier::ALL;
 
+/// The tier of this name.
+pub fn tier(name: &str) -> Option<Tier> {
+    TIERS.into_iter().find(|tier| tier.as_str() == name)
+}
+
 /// The model that a caller asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChoice {
@@ -31,10 +36,7 @@ impl From<&str> for ModelChoice {
     fn from(name: &str) -> Self {
         match name {
             "auto" => Self::Auto,
-            "haiku" => Self::Tier(Tier::Haiku),
-            "sonnet" => Self::Tier(Tier::Sonnet),
-            "opus" => Self::Tier(Tier::Opus),
-            id => Self::Id(id.to_owned()),
+            name => tier(name).map_or_else(|| Self::Id(name.to_owned()), Self::Tier),
         }
     }
 }

@@ -26,6 +26,8 @@ use claude_code_api_service::{
     },
     call::Auto,
     config::{Config, Settings},
+    ledger::{Limit, Limits, Project},
+    project::ProjectId,
     serve,
     store::{
         Store,
@@ -37,7 +39,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::{BOUND, Caller, Simulator, log, model_file, simulator::KEY};
+use crate::{BOUND, Caller, Simulator, log, model_file, simulator::KEY, until};
 
 /// How long a server may take to stop: to drain, to flush what clients do not read, and to be looked at.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -142,6 +144,16 @@ impl TestServer {
     /// The embedded model.
     pub fn local(&self) -> &Arc<Local> {
         self.served.local.as_ref().expect("this server answers from the embedded model")
+    }
+
+    /// Makes a project of this name that may spend so much a day, and waits until that is known.
+    pub async fn limit_money(&self, name: &str, nanos_per_day: i64) {
+        let day = Limit { tokens: None, nanos: Some(nanos_per_day) };
+        let limits = Limits { windows: [day, Limit::default(), Limit::default()], ..Limits::default() };
+        let id = ProjectId::parse(name).expect("a name");
+        let project = Project { id: id.clone(), limits, created_by_use: false };
+        self.app().store().set_project(project).await.expect("the store works");
+        until("the limit is known", || self.app().directory().project(&id).is_some()).await;
     }
 
     /// Calls that wait for their turn at the backend, as health says.

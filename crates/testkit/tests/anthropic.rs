@@ -139,15 +139,6 @@ async fn entries(server: &TestServer, project: &str) -> Vec<Entry> {
 }
 
 /// A project that may spend this much a day, in nano-dollars.
-async fn with_budget(server: &TestServer, name: &str, nanos_per_day: i64) {
-    let day = Limit { tokens: None, nanos: Some(nanos_per_day) };
-    let limits = Limits { windows: [day, Limit::default(), Limit::default()], ..Limits::default() };
-    let id = ProjectId::parse(name).expect("a name");
-    let project = Project { id: id.clone(), limits, created_by_use: false };
-    server.app().store().set_project(project).await.expect("the store works");
-    until("the limit is known", || server.app().directory().project(&id).is_some()).await;
-}
-
 fn of(project: &str, mut request: Value) -> Value {
     request["project_id"] = json!(project);
     request
@@ -175,7 +166,7 @@ async fn no_attempt_is_made_that_the_budget_or_the_call_s_own_limit_does_not_cov
     let simulator = Simulator::start();
     let server = TestServer::start_on(&simulator, Settings::default()).await;
     // Room for one attempt of at most 100 tokens out at 10,000 each, and not for two.
-    with_budget(&server, "once", 2_000_000).await;
+    server.limit_money("once", 2_000_000).await;
     let flaky = |output: u32| call(&json!({"fault": "reset_after", "faults": 1, "output": output}), 100);
     let mut frugal = of("frugal", flaky(6));
     frugal["max_cost"] = json!(0.002);
@@ -194,7 +185,7 @@ async fn no_attempt_is_made_that_the_budget_or_the_call_s_own_limit_does_not_cov
 async fn an_input_that_is_too_long_by_its_bytes_is_counted() {
     let simulator = Simulator::start();
     let server = TestServer::start_on(&simulator, Settings::default()).await;
-    with_budget(&server, "tight", 10_000_000).await;
+    server.limit_money("tight", 10_000_000).await;
     // 20,000 bytes at 2,000 nano-dollars each are more than is left; the 1,000 tokens that they are, are not.
     let long = |script: Value| {
         let text = "word ".repeat(4_000);
@@ -213,10 +204,10 @@ async fn an_input_that_is_too_long_by_its_bytes_is_counted() {
     assert_eq!((simulator.counted().len(), simulator.requests().len()), (3, 1));
     // `auto` is not haiku, and an answer is not cut short, where only the bytes are too many.
     let mut auto = long(json!({"count": 1_000, "input": 900}));
-    (auto["model"], auto["max_tokens"]) = (json!("auto"), Value::Null);
-    with_budget(&server, "tight", 50_000_000).await;
+    (auto["model"], auto["max_tokens"], auto["routing"]) = (json!("auto"), Value::Null, json!(0));
+    server.limit_money("tight", 50_000_000).await;
     let answer = server.caller().complete(auto).await.done();
-    assert_eq!((answer.model.as_str(), answer.clamped_max_tokens), ("sonnet", None));
+    assert!(answer.model != "haiku" && answer.clamped_max_tokens.is_none(), "{answer:?}");
     // What fits is not counted, as that takes time.
     let counted = simulator.counted().len();
     server.caller().complete(of("tight", call(&json!({}), 5))).await.done();
@@ -228,7 +219,7 @@ async fn an_input_that_may_be_priced_at_a_dearer_band_is_counted_where_money_is_
     let simulator = Simulator::start();
     let server = TestServer::start_on(&simulator, Settings::default()).await;
     // 150,000 bytes in the upper band could cost 75 million, which is there; 40,000 tokens in the lower one are 4 million.
-    with_budget(&server, "ample", 200_000_000).await;
+    server.limit_money("ample", 200_000_000).await;
     let script = json!({"count": 40_000, "input": 40_000, "output": 5, "delay_ms": 500});
     let prompt = format!("{} sim:{script}", "x".repeat(150_000));
     let request = json!({"prompt": prompt, "model": "haiku", "max_tokens": 100});
@@ -253,10 +244,13 @@ async fn an_input_that_may_be_priced_at_a_dearer_band_is_counted_where_money_is_
 async fn auto_is_haiku_where_what_is_left_does_not_cover_the_default() {
     let simulator = Simulator::start();
     let server = TestServer::start_on(&simulator, Settings::default()).await;
-    with_budget(&server, "poor", 5_000_000).await;
+    server.limit_money("poor", 5_000_000).await;
     let request = json!({"prompt": "Hello", "max_tokens": 1_000});
     let rich = server.caller().complete(request.clone()).await.done();
-    assert_eq!((rich.model.as_str(), rich.route.expect("chosen").reason.as_str()), ("sonnet", "the default tier"));
+    assert_eq!(
+        (rich.model.as_str(), rich.route.expect("chosen").reason.as_str()),
+        ("sonnet", "too little of it is like what the router knows: the default tier")
+    );
     let poor = server.caller().complete(of("poor", request.clone())).await.done();
     assert_eq!((poor.model.as_str(), poor.clamped_max_tokens), ("haiku", None));
     let route = poor.route.expect("chosen");

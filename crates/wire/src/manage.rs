@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::Routing;
+
 /// A project and what it may use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -39,6 +41,16 @@ pub struct ProjectLimits {
     /// Whether calls that a subscription pays for may be made where only money is limited, which they cost none of.
     #[serde(default)]
     pub allow_notional: bool,
+    /// What `auto` may lose to save money; `null` is as the service has it.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub routing: Option<Routing>,
+    /// The least tier that `auto` picks: `haiku`, `sonnet` or `opus`.
+    #[serde(default)]
+    pub tier_min: Option<String>,
+    /// The strongest tier that `auto` picks.
+    #[serde(default)]
+    pub tier_max: Option<String>,
 }
 
 /// The body of `PUT /v1/projects/{id}`. What is not there stays as it is; `null` removes a limit.
@@ -76,6 +88,16 @@ pub struct ProjectChange {
     /// Whether calls that a subscription pays for may be made where only money is limited, which they cost none of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_notional: Option<bool>,
+    /// What `auto` may lose to save money.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub routing: Option<Option<Routing>>,
+    /// The least tier that `auto` picks: `haiku`, `sonnet` or `opus`.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub tier_min: Option<Option<String>>,
+    /// The strongest tier that `auto` picks.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub tier_max: Option<Option<String>>,
 }
 
 /// Tells `null` from a field that is not there.

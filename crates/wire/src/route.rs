@@ -1,9 +1,11 @@
 //! `POST /v1/route`, and how `auto` was resolved.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// What `auto` may lose against always asking the strongest tier.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routing {
     /// At most 5 % of the answers that would be right, as far as that can be known beforehand.
     Economy,
@@ -11,24 +13,46 @@ pub enum Routing {
     Balanced,
     /// At most 1 %.
     Quality,
-    /// At most so many per cent, 0 to 50.
-    Loss(f64),
+    /// At most so many hundredths of a per cent; more than 5,000 are 5,000.
+    BasisPoints(u16),
 }
 
-/// The most that [`Routing::Loss`] takes, in per cent.
-const LOSS_MAX: f64 = 50.0;
+/// The most that may be lost, in hundredths of a per cent.
+const BASIS_POINTS_MAX: u16 = 5_000;
+
+/// What a routing takes, for people.
+const TAKES: &str = "economy, balanced, quality, or the per cent that may be lost, 0 to 50";
 
 impl Routing {
-    /// The words, with what they mean in per cent.
-    const WORDS: [(Self, &str, f64); 3] =
-        [(Self::Economy, "economy", 5.0), (Self::Balanced, "balanced", 3.0), (Self::Quality, "quality", 1.0)];
+    /// The words that there are.
+    const WORDS: [(Self, &str); 3] =
+        [(Self::Economy, "economy"), (Self::Balanced, "balanced"), (Self::Quality, "quality")];
 
     /// What may be lost, in per cent.
     pub fn loss_percent(self) -> f64 {
-        match self {
-            Self::Loss(percent) => percent,
-            word => Self::WORDS.iter().find(|(known, ..)| *known == word).map_or(0.0, |(_, _, percent)| *percent),
-        }
+        let basis_points = match self {
+            Self::Economy => 500,
+            Self::Balanced => 300,
+            Self::Quality => 100,
+            Self::BasisPoints(basis_points) => basis_points.min(BASIS_POINTS_MAX),
+        };
+        f64::from(basis_points) / 100.0
+    }
+
+    /// So many per cent, 0 to 50, in hundredths.
+    pub fn of_percent(percent: f64) -> Option<Self> {
+        let basis_points = (percent * 100.0).round();
+        let fits = (0.0..=f64::from(BASIS_POINTS_MAX)).contains(&basis_points);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within its range")]
+        fits.then_some(Self::BasisPoints(basis_points as u16))
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        Self::WORDS.into_iter().find(|(_, known)| *known == word).map(|(routing, _)| routing)
+    }
+
+    fn word(self) -> Option<&'static str> {
+        Self::WORDS.into_iter().find(|(known, _)| *known == self).map(|(_, word)| word)
     }
 
     /// Reads a word or a number.
@@ -36,26 +60,27 @@ impl Routing {
     /// # Errors
     /// It is neither; in words for whoever wrote it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some((word, ..)) = Self::WORDS.into_iter().find(|(_, word, _)| *word == text) {
-            return Ok(word);
-        }
-        text.parse().ok().and_then(Self::of_loss).ok_or_else(|| expected(&format!("{text:?}")))
-    }
-
-    fn of_loss(percent: f64) -> Option<Self> {
-        (0.0..=LOSS_MAX).contains(&percent).then_some(Self::Loss(percent))
+        Self::of_word(text).or_else(|| text.parse().ok().and_then(Self::of_percent)).ok_or_else(|| {
+            let shown: String = text.chars().take(40).collect();
+            format!("takes {TAKES}; not {shown:?}")
+        })
     }
 }
 
-fn expected(found: &str) -> String {
-    let found: String = found.chars().take(40).collect();
-    format!("takes economy, balanced, quality, or the per cent that may be lost, 0 to {LOSS_MAX}; not {found}")
+/// As [`Routing::parse`] reads it.
+impl fmt::Display for Routing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.word() {
+            Some(word) => f.write_str(word),
+            None => self.loss_percent().fmt(f),
+        }
+    }
 }
 
 impl Serialize for Routing {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match Self::WORDS.iter().find(|(known, ..)| known == self) {
-            Some((_, word, _)) => serializer.serialize_str(word),
+        match self.word() {
+            Some(word) => serializer.serialize_str(word),
             None => serializer.serialize_f64(self.loss_percent()),
         }
     }
@@ -66,16 +91,15 @@ impl<'de> Deserialize<'de> for Routing {
         struct Visitor;
         impl de::Visitor<'_> for Visitor {
             type Value = Routing;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "economy, balanced, quality, or the per cent that may be lost, 0 to {LOSS_MAX}")
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(TAKES)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Routing, E> {
-                Routing::WORDS.into_iter().find(|(_, word, _)| *word == text).map(|(word, ..)| word).ok_or_else(|| {
-                    E::invalid_value(de::Unexpected::Str(&text.chars().take(40).collect::<String>()), &self)
-                })
+                let shown: String = text.chars().take(40).collect();
+                Routing::of_word(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(&shown), &self))
             }
             fn visit_f64<E: de::Error>(self, percent: f64) -> Result<Routing, E> {
-                Routing::of_loss(percent).ok_or_else(|| E::invalid_value(de::Unexpected::Float(percent), &self))
+                Routing::of_percent(percent).ok_or_else(|| E::invalid_value(de::Unexpected::Float(percent), &self))
             }
             #[expect(clippy::cast_precision_loss, reason = "what is that large is refused")]
             fn visit_u64<E: de::Error>(self, percent: u64) -> Result<Routing, E> {
@@ -164,8 +188,9 @@ mod tests {
             assert_eq!(routing.loss_percent().to_bits(), f64::to_bits(percent), "{text}");
             assert_eq!(serde_json::to_string(&routing).expect("it can be said"), text);
             assert_eq!(Routing::parse(text.trim_matches('"')), Ok(routing));
+            assert_eq!(routing.to_string(), text.trim_matches('"'));
         }
-        assert_eq!(serde_json::from_str::<Routing>("2").expect("a number"), Routing::Loss(2.0));
+        assert_eq!(serde_json::from_str::<Routing>("2").expect("a number"), Routing::BasisPoints(200));
         for wrong in [r#""cheap""#, r#""3""#, "-1", "51", "null", "[]", "1e400"] {
             let error = serde_json::from_str::<Routing>(wrong).expect_err(wrong).to_string();
             assert!(wrong == "1e400" || error.contains("economy, balanced, quality"), "{error}");

@@ -106,6 +106,7 @@ impl Terms {
         let request = with(request, self.max_tokens, Request::max_tokens);
         let request = with(request, self.max_cost, Request::max_cost);
         let request = with(request, self.project, Request::project_id);
+        let request = with(request, self.routing, Request::routing);
         with(request, self.idempotency_key, Request::idempotency_key)
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use claude_code_api_client::{ClientBuilder, blocking};
+use claude_code_api_client::{ClientBuilder, Routing, blocking};
 use serde::Serialize;
 
 pub(crate) mod batch;
@@ -18,6 +18,7 @@ mod note;
 mod progress;
 mod prompt;
 mod results;
+pub(crate) mod route;
 pub(crate) mod stream;
 pub(crate) mod usage;
 
@@ -72,6 +73,10 @@ struct Terms {
     /// The most that a prompt may cost, in USD
     #[arg(long, value_name = "USD", value_parser = number)]
     max_cost: Option<f64>,
+    /// What `auto` may lose to save money: economy, balanced, quality, or per cent [default: what the project or the service has it be]
+    #[arg(long, value_name = "economy|balanced|quality|PERCENT", value_parser = Routing::parse)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing: Option<Routing>,
     /// The project that pays [default: the key's own]
     #[arg(long, env = "CLAUDE_CODE_API_PROJECT_ID")]
     project: Option<String>,

@@ -37,13 +37,14 @@ pub(super) struct Prompt {
 impl Prompt {
     /// The client, and what to send.
     pub(super) fn prepare(self, timeout: Duration) -> anyhow::Result<(blocking::Client, Request)> {
-        let Terms { model, system, max_tokens, max_cost, project, idempotency_key } = self.terms;
+        let Terms { model, system, max_tokens, max_cost, project, routing, idempotency_key } = self.terms;
         let client = self.service.client(timeout)?;
         let request = Request::new(read(self.text)?).model(model);
         let request = with(request, system, Request::system);
         let request = with(request, max_tokens, Request::max_tokens);
         let request = with(request, max_cost, Request::max_cost);
         let request = with(request, project, Request::project_id);
+        let request = with(request, routing, Request::routing);
         let request = with(request, idempotency_key, Request::idempotency_key);
         let request = with(request, self.temperature, Request::temperature);
         let request = with(request, self.top_p, Request::top_p);
@@ -53,7 +54,7 @@ impl Prompt {
     }
 }
 
-fn read(given: Option<String>) -> anyhow::Result<String> {
+pub(super) fn read(given: Option<String>) -> anyhow::Result<String> {
     match given {
         Some(prompt) if prompt != "-" => Ok(prompt),
         given => {

@@ -4,7 +4,7 @@ use std::{process::ExitCode, str::FromStr};
 
 use clap::{Args, Subcommand, ValueEnum};
 use claude_code_api_service::money::Nanos;
-use claude_code_api_wire::{Clamp, Project, ProjectChange, ProjectList};
+use claude_code_api_wire::{Clamp, Project, ProjectChange, ProjectList, Routing};
 
 use super::{Folder, Method, lines, part};
 
@@ -56,6 +56,28 @@ pub(crate) struct Set {
     /// Whether calls that a subscription pays for may be made where only money is limited, which they cost none of
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     allow_notional: Option<bool>,
+    /// What `auto` may lose to save money: economy, balanced, quality, or per cent; `none`: what the service has it be
+    #[arg(long, value_name = "economy|balanced|quality|PERCENT", value_parser = or_none(Routing::parse))]
+    routing: Option<Choice<Routing>>,
+    /// The least tier that `auto` picks: haiku, sonnet or opus; `none`: any
+    #[arg(long, value_name = "TIER", value_parser = or_none(tier))]
+    tier_min: Option<Choice<String>>,
+    /// The strongest tier that `auto` picks
+    #[arg(long, value_name = "TIER", value_parser = or_none(tier))]
+    tier_max: Option<Choice<String>>,
+}
+
+/// One, or `none`.
+#[derive(Clone)]
+struct Choice<T>(Option<T>);
+
+fn or_none<T>(parse: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<Choice<T>, String> + Clone {
+    move |text| if text == "none" { Ok(Choice(None)) } else { parse(text).map(|value| Choice(Some(value))) }
+}
+
+/// What is no tier, the service refuses.
+fn tier(name: &str) -> Result<String, String> {
+    Ok(name.to_owned())
 }
 
 /// So many, or `none`.
@@ -127,6 +149,9 @@ impl Set {
             calls_max: self.calls_max.map(|most| most.0),
             clamp: self.clamp.map(Clamp::from),
             allow_notional: self.allow_notional,
+            routing: self.routing.clone().map(|choice| choice.0),
+            tier_min: self.tier_min.clone().map(|choice| choice.0),
+            tier_max: self.tier_max.clone().map(|choice| choice.0),
         }
     }
 }
@@ -150,5 +175,8 @@ fn described(project: &Project) -> String {
         Clamp::Always => "always",
     };
     let notional = if limits.allow_notional { "; allow_notional" } else { "" };
-    format!("{}: {}; clamp {clamp}{notional}", project.id, all.join(", "))
+    let routing = limits.routing.map_or_else(String::new, |routing| format!("; routing {routing}"));
+    let tiers = [("tier_min", &limits.tier_min), ("tier_max", &limits.tier_max)];
+    let tiers = tiers.map(|(name, tier)| tier.as_ref().map_or_else(String::new, |tier| format!("; {name} {tier}")));
+    format!("{}: {}; clamp {clamp}{notional}{routing}{}", project.id, all.join(", "), tiers.concat())
 }

@@ -13,7 +13,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use claude_code_api_wire::{CompleteResponse, Health, Period, UsageReport};
+use claude_code_api_wire::{CompleteResponse, Health, Period, RouteResponse, UsageReport};
 use tokio::runtime::Runtime;
 
 mod batches;
@@ -123,6 +123,20 @@ impl Client {
     /// ```
     pub fn batches(&self) -> Batches {
         Batches(self.clone())
+    }
+
+    /// Which model `auto` would pick for this: see [`Client::route`](crate::Client::route).
+    ///
+    /// ```no_run
+    /// # let client = claude_code_api_client::blocking::Client::new()?;
+    /// println!("{}", client.route("Hello")?.route.tier);
+    /// # Ok::<(), claude_code_api_client::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`Client::route`](crate::Client::route).
+    pub fn route(&self, request: impl Into<Request>) -> Result<RouteResponse, Error> {
+        self.wait(self.inner().route(request), None)
     }
 
     /// What a project has used: see [`Client::usage`](crate::Client::usage).

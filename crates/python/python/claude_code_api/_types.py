@@ -68,6 +68,6 @@ class Response(Record):
     backend: str = ""
     cost_nanos: int = 0
     cache: Cache = field(default_factory=Cache)
-    route: Optional[Dict[str, str]] = None
+    route: Optional[Dict[str, Any]] = None
     replayed: bool = False
     clamped_max_tokens: Optional[int] = None

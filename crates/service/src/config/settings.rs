@@ -14,7 +14,7 @@ use serde::{
 };
 
 use super::PriceSetting;
-use crate::model::{TIERS, Tier};
+use crate::model::{self, Tier};
 
 /// Every setting, none of them required.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -188,8 +188,7 @@ pub struct Settings {
 }
 
 fn tier(name: &str) -> Result<Tier, String> {
-    let known = TIERS.into_iter().find(|tier| tier.as_str() == name);
-    known.ok_or_else(|| "takes haiku, sonnet or opus".to_owned())
+    model::tier(name).ok_or_else(|| "takes haiku, sonnet or opus".to_owned())
 }
 
 fn tier_of<'de, D: Deserializer<'de>>(given: D) -> Result<Option<Tier>, D::Error> {

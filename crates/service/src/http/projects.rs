@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     app::App,
-    ledger::{Clamp, Limits, Project},
+    ledger::{AutoTerms, Clamp, Limits, Project},
+    model::{self, Tier},
     money::Nanos,
     window::Period,
 };
@@ -109,7 +110,32 @@ fn changed(mut limits: Limits, change: &ProjectChange) -> Result<Limits, ApiErro
     limits.calls_max = change.calls_max.unwrap_or(limits.calls_max);
     limits.clamp = change.clamp.map_or(limits.clamp, Clamp::from);
     limits.allow_notional = change.allow_notional.unwrap_or(limits.allow_notional);
+    limits.auto = auto(limits.auto, change)?;
     Ok(limits)
+}
+
+fn auto(mut terms: AutoTerms, change: &ProjectChange) -> Result<AutoTerms, ApiError> {
+    terms.routing = change.routing.unwrap_or(terms.routing);
+    for (field, tier, name) in
+        [("tier_min", &mut terms.tier_min, &change.tier_min), ("tier_max", &mut terms.tier_max, &change.tier_max)]
+    {
+        if let Some(name) = name {
+            *tier = name.as_deref().map(|name| named_tier(field, name)).transpose()?;
+        }
+    }
+    let crossed = terms.tier_min.zip(terms.tier_max).filter(|(least, most)| least > most);
+    if let Some((least, most)) = crossed {
+        let message = format!("tier_min: {} is above tier_max, {}; set both", least.as_str(), most.as_str());
+        return Err(ApiError::invalid("tier_min", message));
+    }
+    Ok(terms)
+}
+
+fn named_tier(field: &str, name: &str) -> Result<Tier, ApiError> {
+    let shown: String = name.chars().take(40).collect();
+    model::tier(name).ok_or_else(|| {
+        ApiError::invalid(field, format!("{field}: takes haiku, sonnet, opus, or null; it was {shown:?}"))
+    })
 }
 
 fn not_negative(field: &str, tokens: i64) -> Result<i64, ApiError> {
@@ -128,7 +154,7 @@ fn nanos(field: &str, usd: f64) -> Result<i64, ApiError> {
 }
 
 fn shown(project: &Project) -> wire::Project {
-    let Limits { windows, calls_max, requests_per_minute, clamp, allow_notional } = &project.limits;
+    let Limits { windows, calls_max, requests_per_minute, clamp, allow_notional, auto } = &project.limits;
     let tokens = |period| windows[period as usize].tokens;
     let usd = |period| windows[period as usize].nanos.map(|nanos| Nanos(nanos).usd());
     wire::Project {
@@ -148,6 +174,9 @@ fn shown(project: &Project) -> wire::Project {
                 Clamp::Always => wire::Clamp::Always,
             },
             allow_notional: *allow_notional,
+            routing: auto.routing,
+            tier_min: auto.tier_min.map(|tier| tier.as_str().to_owned()),
+            tier_max: auto.tier_max.map(|tier| tier.as_str().to_owned()),
         },
         created_by_use: project.created_by_use,
     }

@@ -1,6 +1,8 @@
 //! Limits: what a project may use.
 
-use crate::{project::ProjectId, window::Period};
+use claude_code_api_wire::Routing;
+
+use crate::{model::Tier, project::ProjectId, window::Period};
 
 /// A project, as far as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,19 @@ pub struct Limits {
     pub clamp: Clamp,
     /// Whether calls that a subscription pays for may be made where money is limited and tokens are not.
     pub allow_notional: bool,
+    /// What is gone by where the service chooses the model.
+    pub auto: AutoTerms,
+}
+
+/// What a project has `auto` be. `None`: as the service has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AutoTerms {
+    /// What may be lost to save money.
+    pub routing: Option<Routing>,
+    /// The least tier.
+    pub tier_min: Option<Tier>,
+    /// The most.
+    pub tier_max: Option<Tier>,
 }
 
 impl Limits {

@@ -18,5 +18,5 @@ pub use amount::Amount;
 pub use books::{Books, Changes};
 pub use claim::{Claim, ClaimScope, ClaimState, Claimed};
 pub use entry::{Ended, Entry, OF_A_JOB, Reservation, SettledBy, Spent};
-pub use limits::{Clamp, Limit, Limits, Project};
+pub use limits::{AutoTerms, Clamp, Limit, Limits, Project};
 pub use operation::{Grant, Reserve, Reserved, Resolve, Resolved, Settle, Settled};

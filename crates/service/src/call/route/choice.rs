@@ -14,6 +14,7 @@ use crate::{
     app::App,
     backend::Offer,
     call::{Request, bound::Bound},
+    ledger::AutoTerms,
     model::{ModelChoice, TIERS, Tier},
     price::Rate,
     project::ProjectId,
@@ -40,7 +41,9 @@ pub(super) struct Asking<'a> {
     pub(super) project: &'a ProjectId,
     pub(super) request: &'a Request,
     pub(super) bound: &'a Bound,
-    /// How fast the budget is spent.
+    /// What the project has it be.
+    pub(super) terms: AutoTerms,
+    /// How fast the project's budget is spent.
     pub(super) shares: &'a [Share],
 }
 
@@ -65,7 +68,7 @@ impl Asking<'_> {
         let offered = TIERS.map(|tier| self.offered(tier, facts.input_tokens));
         let rates = rates(&offered)?;
         let sight = self.sight(&offered, &rates, &reading, &facts, with);
-        let routing = self.request.auto.routing.unwrap_or(auto.routing);
+        let routing = self.request.auto.routing.or(self.terms.routing).unwrap_or(auto.routing);
         let relaxed = auto.lambda(routing, rates);
         let lambda = pressure::press(relaxed, self.shares);
         let best = sight.best(lambda)?;
@@ -125,6 +128,10 @@ impl Asking<'_> {
             usd(rate, input_price, facts.input_tokens, reading.output_tokens[tier as usize])
         };
         let excluded = |tier: Tier| match &offered[tier as usize] {
+            _ if self.terms.tier_min.is_some_and(|least| tier < least) => {
+                Some("below the project's tier_min".to_owned())
+            }
+            _ if self.terms.tier_max.is_some_and(|most| tier > most) => Some("above the project's tier_max".to_owned()),
             None => Some("no backend here has it".to_owned()),
             Some((offer, None)) => Some(format!("{} has no known price", offer.model_id)),
             Some(_) => None,

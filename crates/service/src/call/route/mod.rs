@@ -92,7 +92,9 @@ fn among(
 ) -> Result<Routed, CallFailure> {
     let mut bound = bound::by_bytes(&request.asked);
     let choice = if request.model == ModelChoice::Auto {
-        Asking { app, project, request, bound: &bound, shares }.choose()
+        let directory = app.directory();
+        let terms = directory.project(project).map(|known| known.limits.auto).unwrap_or_default();
+        Asking { app, project, request, bound: &bound, terms, shares }.choose()
     } else {
         None
     };

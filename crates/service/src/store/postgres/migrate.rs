@@ -6,12 +6,13 @@ use super::connect::{Connection, SCHEMA, reason};
 use crate::store::StoreError;
 
 /// The first makes the schema. A database knows how many it has seen.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
     include_str!("migrations/5.sql"),
+    include_str!("migrations/6.sql"),
 ];
 
 /// One process at a time migrates.

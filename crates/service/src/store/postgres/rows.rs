@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use claude_code_api_wire::Routing;
 use tokio_postgres::{Error, Row};
 use uuid::Uuid;
 
@@ -10,9 +11,10 @@ use crate::{
     id::{CallId, EntryId, KeyId},
     key::{Key, KeyHash, Scope},
     ledger::{
-        Amount, Changes, ClaimScope, ClaimState, Claimed, Clamp, Counter, Ended, Entry, Limit, Limits, Project,
-        Reservation, SettledBy, Spent,
+        Amount, AutoTerms, Changes, ClaimScope, ClaimState, Claimed, Clamp, Counter, Ended, Entry, Limit, Limits,
+        Project, Reservation, SettledBy, Spent,
     },
+    model::{self, Tier},
     money::Nanos,
     project::ProjectId,
     usage::Usage,
@@ -28,16 +30,19 @@ macro_rules! column {
 
 const PUT_PROJECTS: &str =
     "insert into project select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-     $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[], $12::bool[])
+     $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[], $12::bool[],
+     $13::text[], $14::text[], $15::text[])
      on conflict (id) do update set tokens_per_day = excluded.tokens_per_day, nanos_per_day = excluded.nanos_per_day,
      tokens_per_week = excluded.tokens_per_week, nanos_per_week = excluded.nanos_per_week,
      tokens_per_month = excluded.tokens_per_month, nanos_per_month = excluded.nanos_per_month,
      calls_max = excluded.calls_max, requests_per_minute = excluded.requests_per_minute, clamp = excluded.clamp,
-     created_by_use = excluded.created_by_use, allow_notional = excluded.allow_notional";
+     created_by_use = excluded.created_by_use, allow_notional = excluded.allow_notional, routing = excluded.routing,
+     tier_min = excluded.tier_min, tier_max = excluded.tier_max";
 /// One that was set up meanwhile stays as it was set up.
 const CREATE_PROJECTS: &str =
     "insert into project select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-     $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[], $12::bool[])
+     $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::bool[], $12::bool[],
+     $13::text[], $14::text[], $15::text[])
      on conflict (id) do nothing";
 const OPEN: &str =
     "insert into reservation select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::int[],
@@ -122,6 +127,9 @@ async fn write_projects(db: &Connection, sql: &'static str, rows: &[Project]) ->
             column!(rows, row => row.limits.clamp.as_str()),
             column!(rows, row => row.created_by_use),
             column!(rows, row => row.limits.allow_notional),
+            column!(rows, row => row.limits.auto.routing.map(|routing| routing.to_string())),
+            column!(rows, row => row.limits.auto.tier_min.map(Tier::as_str)),
+            column!(rows, row => row.limits.auto.tier_max.map(Tier::as_str)),
         ],
     )
     .await?;
@@ -301,6 +309,8 @@ pub(super) fn amount(row: &Row, from: usize) -> Amount {
 
 pub(super) fn project(row: &Row) -> Project {
     let limit = |at: usize| Limit { tokens: row.get(at), nanos: row.get(at + 1) };
+    let text = |at: usize| row.get::<_, Option<&str>>(at);
+    let tier = |at: usize| text(at).map(|name| known(model::tier(name), "a tier"));
     let count = |at: usize| row.get::<_, Option<i64>>(at).and_then(|count| u32::try_from(count).ok());
     Project {
         id: project_id(row, 0),
@@ -310,6 +320,11 @@ pub(super) fn project(row: &Row) -> Project {
             requests_per_minute: count(8),
             clamp: known(Clamp::parse(row.get(9)), "a clamp"),
             allow_notional: row.get(11),
+            auto: AutoTerms {
+                routing: text(12).map(|text| known(Routing::parse(text).ok(), "a routing")),
+                tier_min: tier(13),
+                tier_max: tier(14),
+            },
         },
         created_by_use: row.get(10),
     }

@@ -53,13 +53,14 @@ impl Clock {
 }
 
 /// What turns each version of the schema into the next one; the first makes it. A file knows how many it has seen.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
     include_str!("migrations/4.sql"),
     include_str!("migrations/5.sql"),
     include_str!("migrations/6.sql"),
+    include_str!("migrations/7.sql"),
 ];
 
 /// How long to wait for a process that is about to end, or that is just starting another program.

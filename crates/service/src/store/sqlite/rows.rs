@@ -1,14 +1,16 @@
 //! Rows: between SQLite's columns and the ledger's nouns.
 
+use claude_code_api_wire::Routing;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use super::claims;
 use crate::{
     id::{CallId, EntryId},
     ledger::{
-        Amount, Books, Changes, ClaimScope, Clamp, Counter, Ended, Entry, Limit, Limits, OF_A_JOB, Project,
+        Amount, AutoTerms, Books, Changes, ClaimScope, Clamp, Counter, Ended, Entry, Limit, Limits, OF_A_JOB, Project,
         Reservation, SettledBy, Spent,
     },
+    model::{self, Tier},
     money::Nanos,
     project::ProjectId,
     usage::Usage,
@@ -70,9 +72,20 @@ pub(super) fn read_project(row: &Row<'_>) -> Result<Project> {
             requests_per_minute: row.get(8)?,
             clamp: Clamp::parse(row.get_ref(9)?.as_str()?).ok_or_else(|| malformed(9, "clamp"))?,
             allow_notional: row.get(11)?,
+            auto: read_auto(row, 12)?,
         },
         created_by_use: row.get(10)?,
     })
+}
+
+fn read_auto(row: &Row<'_>, at: usize) -> Result<AutoTerms> {
+    let tier = |at: usize| match row.get_ref(at)?.as_str_or_null()? {
+        Some(name) => model::tier(name).map(Some).ok_or_else(|| malformed(at, "tier")),
+        None => Ok(None),
+    };
+    let routing = row.get_ref(at)?.as_str_or_null()?.map(Routing::parse).transpose();
+    let routing = routing.map_err(|_| malformed(at, "routing"))?;
+    Ok(AutoTerms { routing, tier_min: tier(at + 1)?, tier_max: tier(at + 2)? })
 }
 
 pub(super) fn read_project_id(row: &Row<'_>, at: usize) -> Result<ProjectId> {
@@ -90,7 +103,7 @@ pub(super) fn put_project(db: &Connection, project: &Project) -> Result<()> {
 
 fn write_project(db: &Connection, verb: &str, project: &Project) -> Result<()> {
     let [day, week, month] = project.limits.windows;
-    let sql = format!("{verb} into project values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
+    let sql = format!("{verb} into project values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)");
     let limits = &project.limits;
     db.prepare_cached(&sql)?.execute(params![
         project.id.as_str(),
@@ -105,6 +118,9 @@ fn write_project(db: &Connection, verb: &str, project: &Project) -> Result<()> {
         limits.clamp.as_str(),
         project.created_by_use,
         limits.allow_notional,
+        limits.auto.routing.map(|routing| routing.to_string()),
+        limits.auto.tier_min.map(Tier::as_str),
+        limits.auto.tier_max.map(Tier::as_str),
     ])?;
     Ok(())
 }

@@ -1,0 +1,4 @@
+-- What `auto` goes by in a project: what may be lost to save money, and between which tiers it chooses.
+alter table project add column routing text;
+alter table project add column tier_min text;
+alter table project add column tier_max text;

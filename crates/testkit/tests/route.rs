@@ -1,0 +1,247 @@
+//! `auto`, over a socket: which tier is chosen, what it goes by, and that nothing in a prompt can make that slow.
+
+use std::time::{Duration, Instant};
+
+use claude_code_api_service::{config::Settings, project::ProjectId};
+use claude_code_api_testkit::{Answer, Program, Simulator, TestServer, json_of, run, send};
+use claude_code_api_wire::{ErrorCode, Period, RouteResponse};
+use serde_json::{Value, json};
+
+const EASY: &str = "Write a haiku about the sea";
+const HARD: &str = "Let $f(n)$ be the number of ordered triples of positive integers with $abc = n$. Find the sum of all integers $n \\le 1000$ \
+    such that $f(n) = 45$, and prove that $\\sum_{d \\mid n} \\mu(d) f(n/d) > 0$ for every squarefree $n$.";
+
+async fn route(server: &TestServer, request: Value) -> Answer {
+    server.caller().post("/v1/route", request.to_string()).await
+}
+
+async fn routed(server: &TestServer, request: Value) -> RouteResponse {
+    let answer = route(server, request).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+/// The tier at a certain routing.
+async fn tier(server: &TestServer, prompt: &str, routing: &str) -> String {
+    routed(server, json!({"prompt": prompt, "routing": routing})).await.route.tier
+}
+
+#[tokio::test]
+async fn a_hard_prompt_gets_a_stronger_model_than_an_easy_one_and_the_answer_says_why() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let [easy, hard] = [EASY, HARD].map(|prompt| json!({"prompt": prompt, "max_tokens": 1_000, "routing": "economy"}));
+    let (foreseen, answer) = (routed(&server, easy.clone()).await, server.caller().complete(easy).await.done());
+    let chosen = answer.route.expect("the service chose");
+    assert_eq!(foreseen.route, chosen, "what is foreseen is what happens");
+    assert_eq!((chosen.tier.as_str(), answer.model.as_str(), foreseen.model_id), ("haiku", "haiku", answer.model_id));
+    let harder = routed(&server, hard).await.route;
+    assert!(["sonnet", "opus"].contains(&harder.tier.as_str()), "{harder:?}");
+    for route in [chosen, harder] {
+        assert_eq!(route.tiers.iter().map(|tier| tier.tier.as_str()).collect::<Vec<_>>(), ["haiku", "sonnet", "opus"]);
+        assert!(route.tiers.windows(2).all(|pair| pair[0].right <= pair[1].right && pair[0].cost < pair[1].cost));
+        assert!(!route.reasons.is_empty() && route.worth.is_some_and(|usd| usd > 0.0) && route.router.is_some());
+    }
+    assert!(server.caller().complete(json!({"prompt": "Hi", "model": "haiku"})).await.done().route.is_none());
+    assert_eq!(simulator.requests().len(), 2, "to foresee asks nobody");
+}
+
+#[tokio::test]
+async fn what_may_be_lost_decides_how_dear_the_model_is() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let mut worth = Vec::new();
+    for routing in [json!("economy"), json!("balanced"), json!("quality"), json!(0.5)] {
+        let route = routed(&server, json!({"prompt": EASY, "routing": routing})).await.route;
+        worth.push(route.worth.unwrap_or(f64::INFINITY));
+    }
+    assert!(worth.windows(2).all(|pair| pair[0] < pair[1]), "{worth:?}");
+    let free = routed(&server, json!({"prompt": EASY})).await.route;
+    assert_eq!(free.worth, Some(worth[1]), "balanced, where nobody says otherwise");
+    for wrong in [json!("cheap"), json!(-1), json!(60), json!("2")] {
+        let error = route(&server, json!({"prompt": EASY, "routing": wrong})).await.error().error;
+        assert_eq!((error.code, error.field.as_deref()), (ErrorCode::InvalidRequest, Some("routing")), "{wrong}");
+    }
+    let error = route(&server, json!({"prompt": EASY, "model": "opus"})).await.error().error;
+    assert_eq!(error.field.as_deref(), Some("model"), "where a model is named, nothing is chosen");
+}
+
+#[tokio::test]
+async fn every_dialect_is_routed_alike_by_fields_or_headers() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    for (prompt, routing) in [(EASY, "economy"), (HARD, "economy"), (EASY, "quality"), (HARD, "quality")] {
+        let expected = routed(&server, json!({"prompt": prompt, "routing": routing, "max_tokens": 500})).await.model_id;
+        let body = json!({"model": "auto", "max_tokens": 500, "messages": [{"role": "user", "content": prompt}]});
+        for path in ["/v1/messages", "/v1/chat/completions"] {
+            let asked = server.caller().request(http::Method::POST, path).header("x-routing", routing);
+            let asked = json_of(asked, body.to_string());
+            let answer: Value = send(asked).await.expect("an answer").json();
+            assert_eq!(answer["model"], json!(expected), "{path} {routing} {prompt}");
+        }
+    }
+    let wrong = server.caller().request(http::Method::POST, "/v1/messages").header("x-routing", "cheap");
+    let body = json!({"model": "auto", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]});
+    let answer = send(json_of(wrong, body.to_string())).await;
+    assert_eq!(answer.expect("an answer").status, 400);
+}
+
+#[tokio::test]
+async fn a_nearly_spent_budget_gives_haiku_and_one_that_covers_nothing_is_exceeded() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    server.limit_money("spender", 10_000_000_000).await;
+    let asked = json!({"prompt": HARD, "project_id": "spender", "max_tokens": 1_000, "routing": "quality"});
+    assert_ne!(routed(&server, asked.clone()).await.route.tier, "haiku");
+    // All of it but a hundredth, and that still covers any of them.
+    let script = json!({"output": 495_000, "tokens_per_delta": 50_000});
+    let most =
+        json!({"prompt": format!("x sim:{script}"), "project_id": "spender", "model": "opus", "max_tokens": 495_000});
+    server.caller().complete(most).await.done();
+    let used = server.app().store().usage(ProjectId::parse("spender").expect("a name"), Period::Day).await;
+    let spent = used.expect("the store works").spent.nanos;
+    assert!((9_800_000_000..9_990_000_000).contains(&spent), "{spent}");
+    let foreseen = routed(&server, asked.clone()).await.route;
+    assert_eq!(
+        (foreseen.tier.as_str(), foreseen.reason.contains("left of the budget")),
+        ("haiku", true),
+        "{foreseen:?}"
+    );
+    let answer = server.caller().complete(asked).await.done();
+    assert_eq!((answer.model.as_str(), answer.route), ("haiku", Some(foreseen)));
+
+    server.limit_money("broke", 1_000).await;
+    let asked = json!({"prompt": HARD, "project_id": "broke", "max_tokens": 1_000});
+    for error in [route(&server, asked.clone()).await.error(), server.caller().complete(asked).await.error()] {
+        assert_eq!(error.error.code, ErrorCode::BudgetExceeded);
+    }
+}
+
+fn conversation(turns: &[&str]) -> Value {
+    let turn = |(place, text): (usize, &&str)| json!({"role": if place % 2 == 0 { "user" } else { "assistant" }, "content": text});
+    turns.iter().enumerate().map(turn).collect()
+}
+
+#[tokio::test]
+async fn a_conversation_keeps_its_model_and_changes_only_to_a_stronger_one() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let complete = async |request: Value| server.caller().complete(request).await.done().route.expect("chosen");
+    let first = complete(json!({"prompt": HARD, "routing": "economy", "max_tokens": 100})).await.tier;
+    assert_ne!(first, "haiku");
+    let next = json!({"messages": conversation(&[HARD, "I see.", EASY]), "routing": "economy", "max_tokens": 100});
+    let again = complete(next.clone()).await;
+    assert_eq!((&again.tier, again.reason.contains("conversation")), (&first, true), "{again:?}");
+    assert_eq!(tier(&server, EASY, "economy").await, "haiku", "by itself it would be");
+    let begun_easy =
+        json!({"messages": conversation(&[EASY, "Waves.", HARD]), "routing": "economy", "max_tokens": 100});
+    assert_eq!(complete(begun_easy).await.tier, first, "it goes up");
+    // One by name, of which each prompt is all that is sent.
+    let named = |prompt: &str| json!({"prompt": prompt, "conversation_id": "ticket-17", "routing": "economy", "max_tokens": 100});
+    let tiers = [complete(named(EASY)).await.tier, complete(named(HARD)).await.tier, complete(named(EASY)).await.tier];
+    assert_eq!(tiers, ["haiku", &first, &first]);
+    drop(server);
+    // To a process that has not heard of it, a conversation is with what its turns have wanted.
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    assert_eq!(routed(&server, next).await.route.tier, first);
+}
+
+#[tokio::test]
+async fn the_same_bytes_are_routed_alike_whoever_asks_and_however_often() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let prompts = [EASY, HARD, "\u{1f600}\u{301}", "a", "Translate to German: good morning"];
+    for prompt in prompts {
+        let first = routed(&server, json!({"prompt": prompt})).await.route;
+        for project in ["one", "other"] {
+            assert_eq!(
+                routed(&server, json!({"prompt": prompt, "project_id": project})).await.route,
+                first,
+                "{prompt}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_prompt_is_its_route_is_found_in_bounded_time() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let megabyte = |part: &str| part.repeat((1 << 20) / part.len());
+    let prompts = [
+        megabyte("word "),
+        megabyte("a"),
+        megabyte("("),
+        megabyte("\n") + "x",
+        megabyte("\u{1f600}"),
+        megabyte("\u{0}\u{1}\u{fffd}\u{202e}"),
+        megabyte("((((]]]]{{{{"),
+        megabyte("1234567890"),
+        megabyte("?!.,;:"),
+        "\u{0}".to_owned(),
+    ];
+    for prompt in prompts {
+        let begun = Instant::now();
+        let tier = routed(&server, json!({"prompt": prompt})).await.route.tier;
+        let took = begun.elapsed();
+        println!("{} bytes of {:?}: {tier}, {took:?}", prompt.len(), prompt.chars().next());
+        assert!(took < Duration::from_secs(5), "a megabyte is read, and the rest takes no time: {took:?}");
+    }
+    let error = route(&server, json!({"prompt": "  "})).await.error().error;
+    assert_eq!((error.code, error.field.as_deref()), (ErrorCode::InvalidRequest, Some("prompt")));
+}
+
+#[tokio::test]
+async fn a_router_file_that_is_none_is_refused_at_the_start_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("router.bin");
+    let shown = path.display().to_string();
+    let data = folder.path().join("data").display().to_string();
+    let flags =
+        ["serve", "--listen", "127.0.0.1:0", "--data-dir", &data, "--backend", "anthropic", "--router-path", &shown];
+    for (bytes, why) in [(None, "No such file"), (Some(Vec::new()), ""), (Some(vec![7; 50_000]), "")] {
+        if let Some(bytes) = bytes {
+            std::fs::write(&path, bytes).expect("the folder can be written to");
+        }
+        let ended = run(flags, &[("ANTHROPIC_API_KEY", "k")]).await;
+        assert_eq!(ended.code(), Some(1), "{ended:?}");
+        assert!(ended.stderr.contains(&shown) && ended.stderr.contains(why), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_command_shows_the_choice_as_a_table() {
+    let simulator = Simulator::start();
+    let (folder, flags) = (tempfile::tempdir().expect("a folder"), ["--backend", "anthropic", "--routing", "economy"]);
+    let program = Program::serve_on(&simulator, folder, &flags, &[]).await;
+    let url = format!("http://{}", program.address());
+    let ended = run(["route", EASY], &[("CLAUDE_CODE_API_BASE_URL", &url)]).await;
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    for part in ["haiku (claude-haiku-5-5 on anthropic)", "* haiku", "  sonnet", "  opus", "at most 5 %"] {
+        assert!(ended.stdout.contains(part), "{part:?} in {}", ended.stdout);
+    }
+    let ended = run(["route", "--json", "--routing", "1", HARD], &[("CLAUDE_CODE_API_BASE_URL", &url)]).await;
+    let response: RouteResponse =
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    assert_eq!(response.route.routing.map(|routing| routing.loss_percent()), Some(1.0));
+    let ended = run(["route", "--routing", "cheap", EASY], &[("CLAUDE_CODE_API_BASE_URL", &url)]).await;
+    assert!(ended.code() == Some(2) && ended.stderr.contains("economy, balanced, quality"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn settings_of_routing_are_checked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("service.toml");
+    let shown = file.display().to_string();
+    for (text, code, expected) in [
+        ("routing = \"quality\"\ntier_default = \"opus\"", 0, "Quality"),
+        ("routing = 2", 0, "BasisPoints(200)"),
+        ("routing = \"cheap\"", 1, "economy, balanced, quality"),
+        ("tier_default = \"best\"", 1, "takes haiku, sonnet or opus"),
+    ] {
+        std::fs::write(&file, text).expect("the folder can be written to");
+        let ended = run(["config", "check", "--config", &shown], &[]).await;
+        assert_eq!(ended.code(), Some(code), "{text}: {ended:?}");
+        assert!((ended.stdout + &ended.stderr).contains(expected), "{text}");
+    }
+}
