@@ -10,7 +10,7 @@ use claude_code_api_service::{
     store::EntriesWanted,
     window::Period,
 };
-use claude_code_api_testkit::{Answer, Simulator, TestServer, simulator::KEY, until};
+use claude_code_api_testkit::{Answer, Simulator, TestServer, simulator::KEY};
 use claude_code_api_wire::{ErrorCode, Fields, Message, Role, UsageReport};
 use futures_util::StreamExt;
 use serde_json::{Value, json};

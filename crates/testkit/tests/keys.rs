@@ -300,6 +300,11 @@ async fn the_command_line_manages_a_running_service_and_its_folder_alike() {
     assert!(list.contains("project blue, \"ci\"") && !list.contains(&key), "{list}");
     assert!(said(&folder, &["key", "revoke", &id]).await.contains("revoked"));
     assert!(said(&folder, &["project", "list"]).await.contains("blue: 1000 tokens a day"));
+    let set = ["project", "set", "blue", "--routing", "economy", "--tier-max", "sonnet"];
+    assert!(said(&folder, &set).await.contains("; routing economy; tier_max sonnet"));
+    assert!(
+        !said(&folder, &["project", "set", "blue", "--routing", "none", "--tier-max", "none"]).await.contains("sonnet")
+    );
     let socket = program.folder().join("operator.sock");
     assert!(!socket.exists(), "a service that has stopped leaves no door");
 }

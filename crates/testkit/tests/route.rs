@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use claude_code_api_service::{config::Settings, project::ProjectId};
 use claude_code_api_testkit::{Answer, Program, Simulator, TestServer, json_of, run, send};
-use claude_code_api_wire::{ErrorCode, Period, RouteResponse};
+use claude_code_api_wire::{ErrorCode, Period, RouteResponse, Routing};
 use serde_json::{Value, json};
 
 const EASY: &str = "Write a haiku about the sea";
@@ -117,6 +117,31 @@ async fn a_nearly_spent_budget_gives_haiku_and_one_that_covers_nothing_is_exceed
     }
 }
 
+#[tokio::test]
+async fn a_project_has_a_floor_a_ceiling_and_a_routing_of_its_own() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let set = async |change: Value| server.caller().put("/v1/projects/bounded", change).await;
+    let asked = |prompt: &str| json!({"prompt": prompt, "project_id": "bounded"});
+    assert_eq!(set(json!({"routing": 20, "tier_min": "sonnet"})).await.status, 200);
+    let lifted = routed(&server, asked(EASY)).await.route;
+    assert_eq!((lifted.tier.as_str(), lifted.routing.map(Routing::loss_percent)), ("sonnet", Some(20.0)), "{lifted:?}");
+    assert_eq!(lifted.tiers[0].excluded.as_deref(), Some("below the project's tier_min"));
+    assert_eq!(set(json!({"routing": 0, "tier_min": null, "tier_max": "haiku"})).await.status, 200);
+    let lowered = routed(&server, asked(HARD)).await.route;
+    assert_eq!((lowered.tier.as_str(), lowered.tiers[2].excluded.is_some()), ("haiku", true), "{lowered:?}");
+    let own = routed(&server, json!({"prompt": HARD, "project_id": "bounded", "routing": "economy"})).await.route;
+    assert_eq!(own.routing, Some(Routing::Economy), "a request's own goes first");
+    for (wrong, field) in [
+        (json!({"tier_min": "best"}), "tier_min"),
+        (json!({"tier_min": "opus"}), "tier_min"),
+        (json!({"routing": "cheap"}), "routing"),
+    ] {
+        let error = set(wrong.clone()).await.error().error;
+        assert_eq!((error.code, error.field.as_deref()), (ErrorCode::InvalidRequest, Some(field)), "{wrong}");
+    }
+}
+
 fn conversation(turns: &[&str]) -> Value {
     let turn = |(place, text): (usize, &&str)| json!({"role": if place % 2 == 0 { "user" } else { "assistant" }, "content": text});
     turns.iter().enumerate().map(turn).collect()
@@ -223,7 +248,7 @@ async fn the_command_shows_the_choice_as_a_table() {
     let ended = run(["route", "--json", "--routing", "1", HARD], &[("CLAUDE_CODE_API_BASE_URL", &url)]).await;
     let response: RouteResponse =
         serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
-    assert_eq!(response.route.routing.map(|routing| routing.loss_percent()), Some(1.0));
+    assert_eq!(response.route.routing.map(Routing::loss_percent), Some(1.0));
     let ended = run(["route", "--routing", "cheap", EASY], &[("CLAUDE_CODE_API_BASE_URL", &url)]).await;
     assert!(ended.code() == Some(2) && ended.stderr.contains("economy, balanced, quality"), "{ended:?}");
 }

@@ -7,8 +7,7 @@ use futures_util::future::join_all;
 
 use super::{EntriesWanted, Store, WindowUsage};
 use crate::{
-    id::{CallId, EntryId, KeyId},
-    key::{Key, Scope},
+    id::{CallId, EntryId},
     ledger::{
         Amount, Candidate, Claim, ClaimScope, Clamp, Ended, Grant, Limit, Limits, Project, Reserve, Reserved, Resolve,
         Resolved, Settle, Settled, Spent, Unit,
@@ -16,11 +15,12 @@ use crate::{
     money::Nanos,
     project::ProjectId,
     usage::Usage,
-    window::{Moment, PERIODS, Period},
+    window::{PERIODS, Period},
 };
 
 mod batches;
 mod notional;
+mod projects;
 mod slices;
 
 /// Every check.
@@ -38,19 +38,17 @@ pub async fn passes(store: &Arc<dyn Store>) {
     a_lowered_limit_stops_admissions_only(store).await;
     calls_at_a_time_are_limited(store).await;
     money_is_counted_to_the_nano_dollar(store).await;
-    a_project_that_is_not_there_has_used_nothing(store).await;
     a_claimed_call_runs_once_and_its_answer_is_kept(store).await;
     a_claimed_call_that_failed_may_run_again(store).await;
     what_a_claim_kept_is_forgotten_in_time(store).await;
     of_callers_with_one_claim_one_is_granted(store).await;
     an_attempt_is_charged_in_the_commit_that_holds_for_the_next(store).await;
     what_is_not_certain_by_its_bounds_is_not_decided(store).await;
-    a_project_that_is_set_up_while_use_makes_it_is_as_it_was_set_up(store).await;
-    keys_are_kept_and_revoked_once(store).await;
     an_estimate_is_corrected_by_hand(store).await;
     batches::passes(store).await;
     slices::passes(store).await;
     notional::passes(store).await;
+    projects::passes(&**store).await;
     the_counters_are_the_sums_of_the_entries(store).await;
 }
 
@@ -290,19 +288,6 @@ async fn money_is_counted_to_the_nano_dollar(store: &Arc<dyn Store>) {
     assert_eq!((usage.spent, usage.held), (Amount { tokens: 9, nanos: 5 }, Amount::ZERO));
 }
 
-async fn a_project_that_is_not_there_has_used_nothing(store: &Arc<dyn Store>) {
-    let nobody = ProjectId::parse("nobody").expect("a name");
-    let found = usage(&**store, &nobody, Period::Month).await;
-    assert_eq!((found.spent, found.held, found.limits, found.by_model.len()), (Amount::ZERO, Amount::ZERO, None, 0));
-    assert_eq!(store.project(nobody.clone()).await, Ok(None));
-    assert_eq!(store.reserve(reserve(&nobody, vec![candidate(1, 1)])).await, Ok(Reserved::NoProject));
-    let made = Limits { calls_max: Some(7), ..Limits::default() };
-    let call = Reserve { creates: Some(made.clone()), ..reserve(&nobody, vec![candidate(1, 1)]) };
-    granted(&**store, &call).await;
-    let project = store.project(nobody).await.expect("the store works").expect("made by use");
-    assert_eq!((project.limits, project.created_by_use), (made, true));
-}
-
 /// A call under an idempotency key.
 fn claimed(project: &ProjectId, key: &str, request: u8, kept_for: Duration) -> Reserve {
     let claim = Some(claim_of(project, key, request, kept_for));
@@ -445,38 +430,6 @@ async fn what_is_not_certain_by_its_bounds_is_not_decided(store: &Arc<dyn Store>
             assert_eq!(settle(&**store, &asked, None).await, Settled::Closed(Amount::ZERO));
         }
     }
-}
-
-async fn a_project_that_is_set_up_while_use_makes_it_is_as_it_was_set_up(store: &Arc<dyn Store>) {
-    let limits = Limits { calls_max: Some(7), ..Limits::default() };
-    for round in 0..50 {
-        let id = ProjectId::parse(&format!("made-{round}")).expect("a name");
-        let call = Reserve { creates: Some(Limits::default()), ..reserve(&id, vec![candidate(1, 1)]) };
-        let project = Project { id: id.clone(), limits: limits.clone(), created_by_use: false };
-        let (granted, set) = tokio::join!(store.reserve(call), store.set_project(project));
-        assert!(matches!(granted, Ok(Reserved::Granted(_))) && set.is_ok(), "{granted:?} {set:?}");
-        let kept = store.project(id).await.expect("the store works").expect("it is there");
-        assert_eq!(kept.limits, limits, "round {round}");
-    }
-}
-
-async fn keys_are_kept_and_revoked_once(store: &Arc<dyn Store>) {
-    let project = project(&**store, "keyed", None).await;
-    let before = store.directory(None).await.expect("the store works").expect("a directory");
-    assert_eq!(store.directory(Some(before.version)).await, Ok(None), "nothing has changed");
-    let (key, _) = Key::new("ci".to_owned(), Scope::Project(project.clone()), Moment(1), Some(Moment(2)));
-    store.add_key(key.clone()).await.expect("the store works");
-    store.add_key(key.clone()).await.expect("sent again, it changes nothing");
-    let after = store.directory(Some(before.version)).await.expect("the store works").expect("it has changed");
-    assert_eq!((after.key(key.hash), after.is_open()), (Some(&key), false));
-    assert!(after.project(&project).is_some());
-    let revoked = Key { revoked_at: Some(Moment(3)), ..key.clone() };
-    for at in [3, 4] {
-        assert_eq!(store.revoke_key(key.id, Moment(at)).await, Ok(Some(revoked.clone())), "only once");
-    }
-    let last = store.directory(Some(after.version)).await.expect("the store works").expect("it has changed");
-    assert_eq!(last.key(key.hash), Some(&revoked));
-    assert_eq!(store.revoke_key(KeyId::new(), Moment(5)).await, Ok(None));
 }
 
 async fn an_estimate_is_corrected_by_hand(store: &Arc<dyn Store>) {
