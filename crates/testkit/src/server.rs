@@ -26,6 +26,7 @@ use claude_code_api_service::{
     },
     call::Auto,
     config::{Config, Settings},
+    key::{Key, Scope},
     ledger::{Limit, Limits, Project},
     project::ProjectId,
     serve,
@@ -34,6 +35,7 @@ use claude_code_api_service::{
         postgres::{self, Postgres},
         sqlite::{Options, Sqlite},
     },
+    window::Moment,
 };
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
@@ -144,6 +146,14 @@ impl TestServer {
     /// The embedded model.
     pub fn local(&self) -> &Arc<Local> {
         self.served.local.as_ref().expect("this server answers from the embedded model")
+    }
+
+    /// One who calls it with an admin key; from then on nobody calls it without a key.
+    pub async fn admin(&self) -> Caller {
+        let (key, secret) = Key::new("test".to_owned(), Scope::Admin, Moment::of_system(), None);
+        self.app().store().add_key(key).await.expect("the store works");
+        until("the key is known", || !self.app().directory().is_open()).await;
+        self.caller().with_key(secret.expose_secret())
     }
 
     /// Makes a project of this name that may spend so much a day, and waits until that is known.

@@ -6,7 +6,7 @@ use claude_code_api_wire::{ErrorCode, ErrorEnvelope, Health, HealthStatus, Servi
 use http::Method;
 use serde_json::{Value, json};
 
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 20] = [
     "/v1/batch",
     "/v1/batches",
     "/v1/batches/{id}",
@@ -21,6 +21,7 @@ const PATHS: [&str; 19] = [
     "/v1/usage",
     "/v1/projects",
     "/v1/projects/{id}",
+    "/v1/route",
     "/v1/keys",
     "/v1/keys/{id}",
     "/health",

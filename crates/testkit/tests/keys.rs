@@ -15,13 +15,6 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 /// A caller with an admin key that another process has made in the store.
-async fn admin(server: &TestServer) -> Caller {
-    let (key, secret) = Key::new("test".to_owned(), Scope::Admin, Moment::of_system(), None);
-    server.app().store().add_key(key).await.expect("the store works");
-    until("the key is known", || !server.app().directory().is_open()).await;
-    server.caller().with_key(secret.expose_secret())
-}
-
 async fn new_key(admin: &Caller, request: Value) -> NewKey {
     let answer = admin.post("/v1/keys", request.to_string()).await;
     assert_eq!((answer.status, answer.header("cache-control")), (201, "no-store"), "{}", answer.status);
@@ -39,7 +32,7 @@ fn hello_of(project: &str) -> Value {
 #[tokio::test]
 async fn a_key_is_its_project_s_and_no_other_s() {
     let server = TestServer::start().await;
-    let admin = admin(&server).await;
+    let admin = server.admin().await;
     for name in ["blue", "red"] {
         assert_eq!(admin.put(&format!("/v1/projects/{name}"), json!({})).await.status, 200);
     }
@@ -74,7 +67,7 @@ async fn on_a_login_that_is_not_shared_no_key_of_a_project_is_made_or_let_in() {
     };
     for is_shared in [false, true] {
         let server = TestServer::start_with(settings(is_shared)).await;
-        let admin = admin(&server).await;
+        let admin = server.admin().await;
         assert_eq!(admin.put("/v1/projects/blue", json!({})).await.status, 200);
         let made = admin.post("/v1/keys", json!({"project_id": "blue"}).to_string()).await;
         // As another process on the same database would.
@@ -99,7 +92,7 @@ async fn on_a_login_that_is_not_shared_no_key_of_a_project_is_made_or_let_in() {
 #[tokio::test]
 async fn a_stored_batch_is_its_project_s_and_no_other_s() {
     let server = TestServer::start().await;
-    let admin = admin(&server).await;
+    let admin = server.admin().await;
     let mut of = Vec::new();
     for name in ["blue", "red"] {
         assert_eq!(admin.put(&format!("/v1/projects/{name}"), json!({})).await.status, 200);
@@ -133,7 +126,7 @@ async fn a_stored_batch_is_its_project_s_and_no_other_s() {
 #[tokio::test]
 async fn with_keys_on_a_project_that_was_not_set_up_is_not_found() {
     let server = TestServer::start().await;
-    let admin = admin(&server).await;
+    let admin = server.admin().await;
     for call in [hello(), hello_of("nobody")] {
         assert_eq!(admin.complete(call).await.error().error.code, ErrorCode::NotFound);
     }
@@ -149,7 +142,7 @@ async fn with_keys_on_a_project_that_was_not_set_up_is_not_found() {
 #[tokio::test]
 async fn who_shows_no_key_that_is_known_is_told_what_to_send() {
     let server = TestServer::start().await;
-    let admin = admin(&server).await;
+    let admin = server.admin().await;
     let caller = server.caller();
     let unknown = format!("ccak_{}", "0".repeat(64));
     for (shown, says) in [
@@ -174,7 +167,7 @@ async fn who_shows_no_key_that_is_known_is_told_what_to_send() {
 #[tokio::test]
 async fn a_key_ends_when_it_is_revoked_or_expires() {
     let server = TestServer::start().await;
-    let admin = admin(&server).await;
+    let admin = server.admin().await;
     admin.put("/v1/projects/blue", json!({})).await;
     let short = new_key(&admin, json!({"project_id": "blue", "expires_in": 1})).await;
     let made = new_key(&admin, json!({"project_id": "blue"})).await;
@@ -201,7 +194,7 @@ async fn a_key_ends_when_it_is_revoked_or_expires() {
 #[tokio::test]
 async fn a_key_that_another_process_revokes_is_refused_within_a_second() {
     let server = TestServer::start().await;
-    let admin = admin(&server).await;
+    let admin = server.admin().await;
     let list: KeyList = admin.get("/v1/keys").await.json();
     let id = claude_code_api_service::id::KeyId::parse(&list.keys[0].id).expect("an id");
     let begun = Instant::now();
@@ -217,7 +210,7 @@ async fn a_key_that_another_process_revokes_is_refused_within_a_second() {
 #[tokio::test]
 async fn limits_are_set_over_http_and_what_is_not_named_stays() {
     let server = TestServer::start().await;
-    let admin = admin(&server).await;
+    let admin = server.admin().await;
     let set = json!({"tokens_per_day": 1_000, "usd_per_month": 12.345_678_901, "calls_max": 3, "clamp": "always",
         "allow_notional": true});
     let made: Project = admin.put("/v1/projects/blue", set).await.json();

@@ -121,16 +121,19 @@ async fn a_nearly_spent_budget_gives_haiku_and_one_that_covers_nothing_is_exceed
 async fn a_project_has_a_floor_a_ceiling_and_a_routing_of_its_own() {
     let simulator = Simulator::start();
     let server = TestServer::start_on(&simulator, Settings::default()).await;
-    let set = async |change: Value| server.caller().put("/v1/projects/bounded", change).await;
+    let admin = server.admin().await;
+    let set = async |change: Value| admin.put("/v1/projects/bounded", change).await;
     let asked = |prompt: &str| json!({"prompt": prompt, "project_id": "bounded"});
     assert_eq!(set(json!({"routing": 20, "tier_min": "sonnet"})).await.status, 200);
-    let lifted = routed(&server, asked(EASY)).await.route;
+    let routed =
+        async |request: Value| admin.post("/v1/route", request.to_string()).await.json::<RouteResponse>().route;
+    let lifted = routed(asked(EASY)).await;
     assert_eq!((lifted.tier.as_str(), lifted.routing.map(Routing::loss_percent)), ("sonnet", Some(20.0)), "{lifted:?}");
     assert_eq!(lifted.tiers[0].excluded.as_deref(), Some("below the project's tier_min"));
     assert_eq!(set(json!({"routing": 0, "tier_min": null, "tier_max": "haiku"})).await.status, 200);
-    let lowered = routed(&server, asked(HARD)).await.route;
+    let lowered = routed(asked(HARD)).await;
     assert_eq!((lowered.tier.as_str(), lowered.tiers[2].excluded.is_some()), ("haiku", true), "{lowered:?}");
-    let own = routed(&server, json!({"prompt": HARD, "project_id": "bounded", "routing": "economy"})).await.route;
+    let own = routed(json!({"prompt": HARD, "project_id": "bounded", "routing": "economy"})).await;
     assert_eq!(own.routing, Some(Routing::Economy), "a request's own goes first");
     for (wrong, field) in [
         (json!({"tier_min": "best"}), "tier_min"),
