@@ -4,7 +4,6 @@ use serde::Deserialize;
 
 use crate::{
     Router, RouterError, Tier,
-    features::Features,
     train::calibration::{self, Outcome},
 };
 
@@ -51,7 +50,7 @@ pub fn calibrate(router: &Router, outcomes: &[Judged]) -> Result<Router, RouterE
         return Err(RouterError::TooFewOutcomes { outcomes: outcomes.len() });
     }
     let mut model = router.model().clone();
-    let logits: Vec<[f64; 2]> = outcomes.iter().map(|outcome| logits(router, &outcome.prompt)).collect();
+    let logits: Vec<[f64; 2]> = outcomes.iter().map(|outcome| router.logits(&outcome.prompt)).collect();
     for tier in Tier::ALL {
         let of_tier = outcomes.iter().zip(&logits).filter(|(outcome, _)| outcome.tier == tier);
         let of_tier: Vec<Outcome> =
@@ -60,10 +59,4 @@ pub fn calibrate(router: &Router, outcomes: &[Judged]) -> Result<Router, RouterE
         *before = calibration::fit(&of_tier, *before, PRIOR_PRECISION);
     }
     Ok(Router::of(model))
-}
-
-fn logits(router: &Router, prompt: &str) -> [f64; 2] {
-    let features = Features::of(prompt);
-    let valued = router.model().terms.value(&features.counts);
-    router.model().weigh(&features, &valued).logits
 }

@@ -88,8 +88,8 @@ impl Folder {
     /// [`RouterError::Data`] with the file, the line and what is wrong there.
     pub fn read(folder: &Path) -> Result<Self, RouterError> {
         let manifest = folder.join("manifest.json");
-        let listed: BTreeMap<String, Listed> =
-            serde_json::from_str(&text(&manifest)?).map_err(|error| wrong(&manifest, Some(error.line()), error))?;
+        let listed: BTreeMap<String, Listed> = serde_json::from_str(&text(&manifest)?)
+            .map_err(|error| wrong(&manifest, Some(error.line()), error.to_string()))?;
         let mut read = Self { sources: Vec::new(), notes: unlisted(folder, &listed)? };
         for (name, Listed { models }) in listed {
             let path = folder.join(format!("{name}.jsonl"));
@@ -106,7 +106,7 @@ impl Folder {
 
 /// Says which files of rows the manifest does not know, and so nobody can read.
 fn unlisted(folder: &Path, listed: &BTreeMap<String, Listed>) -> Result<Vec<String>, RouterError> {
-    let entries = std::fs::read_dir(folder).map_err(|error| wrong(folder, None, error))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| wrong(folder, None, error.to_string()))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let unknown = |name: &String| name.strip_suffix(".jsonl").is_some_and(|name| !listed.contains_key(name));
     let mut unknown: Vec<String> = names.filter(unknown).collect();
@@ -115,11 +115,11 @@ fn unlisted(folder: &Path, listed: &BTreeMap<String, Listed>) -> Result<Vec<Stri
 }
 
 fn text(path: &Path) -> Result<String, RouterError> {
-    std::fs::read_to_string(path).map_err(|error| wrong(path, None, error))
+    std::fs::read_to_string(path).map_err(|error| wrong(path, None, error.to_string()))
 }
 
-fn wrong(path: &Path, line: Option<usize>, what: impl ToString) -> RouterError {
-    RouterError::Data { path: PathBuf::from(path), line, what: what.to_string() }
+fn wrong(path: &Path, line: Option<usize>, what: impl Into<String>) -> RouterError {
+    RouterError::Data { path: PathBuf::from(path), line, what: what.into() }
 }
 
 fn rows(path: &Path, models: usize) -> Result<Vec<Row>, RouterError> {

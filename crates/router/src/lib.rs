@@ -5,8 +5,11 @@
 //! [`pressed`](decide::pressed). The same file says the same of the same prompt on every platform.
 //!
 //! [`train`] makes the file from prompts with outcomes, [`calibrate`](calibrate::calibrate) fits it to an operator's own, [`bench`] judges it.
+
 // Counts are small, and what a weight loses between f64 and f32 is lost in the file as well.
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+// What tests compare is exact.
+#![cfg_attr(test, allow(clippy::float_cmp))]
 
 pub mod bench;
 pub mod calibrate;

@@ -23,10 +23,9 @@ pub(crate) fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> 
     for pivot in 0..size {
         for row in pivot + 1..size {
             let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            for column in pivot..size {
-                let above = matrix[pivot][column];
-                matrix[row][column] -= factor * above;
-            }
+            let (above, below) = matrix.split_at_mut(row);
+            let columns = below[0].iter_mut().zip(&above[pivot]).skip(pivot);
+            columns.for_each(|(below, above)| *below -= factor * above);
             right[row] -= factor * right[pivot];
         }
     }

@@ -108,6 +108,13 @@ impl Router {
         self.model.length.tokens(valued).map(|tokens| tokens.min(most))
     }
 
+    /// Of the two heads.
+    pub(crate) fn logits(&self, prompt: &str) -> [f64; 2] {
+        let features = Features::of(prompt);
+        let valued = self.model.terms.value(&features.counts);
+        self.model.weigh(&features, &valued).logits
+    }
+
     pub(crate) fn model(&self) -> &Model {
         &self.model
     }

@@ -1,4 +1,5 @@
 //! A folder of training data is read, or the error says where it is wrong.
+#![allow(clippy::float_cmp, reason = "what is compared is exact")]
 
 use std::fs;
 

@@ -1,4 +1,5 @@
 //! Reading a prompt: bounded in time and in what it says, whatever the prompt is.
+#![allow(clippy::float_cmp, reason = "what is compared is exact")]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! Training, judging and calibrating, on a small world and, where it is, on the data that the shipped router was trained on.
+#![allow(clippy::float_cmp, reason = "what is compared is exact")]
 
 mod common;
 

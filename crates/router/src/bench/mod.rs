@@ -162,7 +162,7 @@ impl Judged<'_> {
                 let mut trials: [Vec<Trial>; 3] = Default::default();
                 for (row, example, predicted) in self.rows(at) {
                     let row = &source.rows[row];
-                    let Some(trial) = pair.trial(source, row, example, &predicted.reading) else { continue };
+                    let Some(trial) = pair.trial(source, row, example, predicted) else { continue };
                     trials[0].push(trial);
                     trials[1].push(Trial { score: length_score(&row.prompt), ..trial });
                     trials[2].push(Trial { score: keyword_score(&row.prompt), ..trial });
@@ -184,7 +184,7 @@ impl Judged<'_> {
         let sources = 0..self.folder.sources.len();
         let rows = sources.flat_map(|source| self.rows(source));
         rows.filter(|(_, example, _)| example.right[0].is_some() && example.right[2].is_some())
-            .map(|(_, example, Predicted { reading, router })| {
+            .map(|(_, example, Predicted { reading, router, .. })| {
                 let tokens: [f64; 3] =
                     std::array::from_fn(|tier| example.output_tokens[tier].unwrap_or(reading.output_tokens[tier]));
                 let call = Call {

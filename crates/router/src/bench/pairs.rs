@@ -1,10 +1,13 @@
 //! Whose outcomes a ranking is judged on, and what it is compared with.
 
-use super::curve::Trial;
+use super::{curve::Trial, predict::Predicted};
 use crate::{
-    Reading,
     data::{Row, Source},
-    train::{Example, examples::claude_mark},
+    train::{
+        Example,
+        examples::{claude_mark, share},
+        sizes::Size,
+    },
 };
 
 /// A weak and a strong model.
@@ -12,8 +15,16 @@ use crate::{
 pub(super) struct Pair {
     pub(super) name: &'static str,
     models: Models,
-    /// The tiers whose difference is the score.
-    tiers: [usize; 2],
+    score: Score,
+}
+
+/// What ranks the prompts: a difference of chances.
+#[derive(Clone, Copy, Debug)]
+enum Score {
+    /// Of two tiers, as a caller is told them.
+    Tiers(usize, usize),
+    /// Of the two heads: other vendors' models are no tiers of Claude's, whose levels the chances of tiers are fitted to.
+    Heads,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,34 +36,42 @@ enum Models {
 }
 
 pub(super) const PAIRS: [Pair; 4] = [
-    Pair { name: "Claude 3 haiku → opus", models: Models::Named(["claude-3-haiku", "claude-3-opus"]), tiers: [0, 2] },
+    Pair {
+        name: "Claude 3 haiku → opus",
+        models: Models::Named(["claude-3-haiku", "claude-3-opus"]),
+        score: Score::Tiers(0, 2),
+    },
     Pair {
         name: "Claude 3.5 haiku → sonnet",
         models: Models::Named(["claude-3-5-haiku", "claude-3-5-sonnet"]),
-        tiers: [0, 1],
+        score: Score::Tiers(0, 1),
     },
-    Pair { name: "Mixtral → GPT-4", models: Models::Named(["mistralai/Mixtral-8x7B", "gpt-4-1106"]), tiers: [0, 2] },
-    Pair { name: "small → large, all vendors", models: Models::Sizes, tiers: [0, 2] },
+    Pair {
+        name: "Mixtral → GPT-4",
+        models: Models::Named(["mistralai/Mixtral-8x7B", "gpt-4-1106"]),
+        score: Score::Heads,
+    },
+    Pair { name: "small → large, all vendors", models: Models::Sizes, score: Score::Heads },
 ];
 
 impl Pair {
     /// How the router ranks this row, and what came of it; `None` where the pair was not asked.
-    pub(super) fn trial(&self, source: &Source, row: &Row, example: &Example, reading: &Reading) -> Option<Trial> {
-        let [weak, strong] = self.outcome(source, row, example)?;
-        let score = reading.right[self.tiers[1]] - reading.right[self.tiers[0]];
+    pub(super) fn trial(&self, source: &Source, row: &Row, example: &Example, predicted: &Predicted) -> Option<Trial> {
+        let [weak, strong] = self.outcome(source, row)?;
+        let score = match self.score {
+            Score::Tiers(weak, strong) => predicted.reading.right[strong] - predicted.reading.right[weak],
+            Score::Heads => predicted.heads[1] - predicted.heads[0],
+        };
         Some(Trial { score, weak, strong, group: example.group })
     }
 
-    fn outcome(&self, source: &Source, row: &Row, example: &Example) -> Option<[f64; 2]> {
+    fn outcome(&self, source: &Source, row: &Row) -> Option<[f64; 2]> {
         match self.models {
             Models::Named([weak, strong]) => {
                 let mark = |model| claude_mark(source, row, model).map(|right| f64::from(u8::from(right)));
                 Some([mark(weak)?, mark(strong)?])
             }
-            Models::Sizes => {
-                let [small, large] = example.targets;
-                (small.weight > 0.0 && large.weight > 0.0).then_some([small.share, large.share])
-            }
+            Models::Sizes => Some([share(source, row, Size::Small)?, share(source, row, Size::Large)?]),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     Facts, Reading, Router, RouterError,
     data::Folder,
+    math::chance,
     model::Model,
     train::{self, Example},
 };
@@ -18,20 +19,25 @@ pub(super) struct Predictions {
 
 pub(super) struct Predicted {
     pub(super) reading: Reading,
+    /// The chances of a small and of a large model.
+    pub(super) heads: [f64; 2],
     /// Its place in `routers`.
     pub(super) router: usize,
 }
 
 /// By one router.
 pub(super) fn by(router: &Router, folder: &Folder) -> Predictions {
-    let readings = folder.sources.iter().map(|source| {
-        source
-            .rows
-            .iter()
-            .map(|row| Some(Predicted { reading: router.read(&row.prompt, &Facts::default()), router: 0 }))
-            .collect()
-    });
-    Predictions { readings: readings.collect(), routers: vec![router.clone()] }
+    let routers = vec![router.clone()];
+    let readings = folder
+        .sources
+        .iter()
+        .map(|source| source.rows.iter().map(|row| Some(predict(&routers, 0, &row.prompt))).collect());
+    Predictions { readings: readings.collect(), routers }
+}
+
+fn predict(routers: &[Router], router: usize, prompt: &str) -> Predicted {
+    let heads = routers[router].logits(prompt).map(chance);
+    Predicted { reading: routers[router].read(prompt, &Facts::default()), heads, router }
 }
 
 /// Each of five parts by a router trained on the other four.
@@ -71,11 +77,7 @@ fn predictions(
     let routers: Vec<Router> = models.into_iter().map(Router::of).collect();
     let readings = folder.sources.iter().zip(examples).enumerate().map(|(at, (source, examples))| {
         let rows = source.rows.iter().zip(examples);
-        rows.map(|(row, example)| {
-            let router = place(at, example)?;
-            Some(Predicted { reading: routers[router].read(&row.prompt, &Facts::default()), router })
-        })
-        .collect()
+        rows.map(|(row, example)| place(at, example).map(|router| predict(&routers, router, &row.prompt))).collect()
     });
     Predictions { readings: readings.collect(), routers }
 }

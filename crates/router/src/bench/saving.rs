@@ -116,7 +116,7 @@ fn mix(calls: &[Call], wanted: f64) -> Option<Sum> {
         let (low, high) = (tiers[low], tiers[high]);
         let gap = high.right - low.right;
         let share = if low.right >= wanted { 0.0 } else { (wanted - low.right) / gap };
-        (0.0..=1.0).contains(&share).then(|| Sum { right: wanted, cost: low.cost + share * (high.cost - low.cost) })
+        (0.0..=1.0).contains(&share).then_some(Sum { right: wanted, cost: low.cost + share * (high.cost - low.cost) })
     });
     mixes.min_by(|a, b| a.cost.total_cmp(&b.cost))
 }

@@ -56,7 +56,7 @@ pub(crate) const REASONS: [Reasons; COUNTS] = [
     reasons!("looks like code", "does not look like code"),
     reasons!("many options to choose from", "no options to choose from"),
     reasons!("several questions", "no question mark"),
-    reasons!("many capitals", "few capitals"),
+    reasons!("words in capitals", "no word in capitals"),
     reasons!("many characters outside of ASCII", "plain ASCII"),
     reasons!("much punctuation", "little punctuation"),
     reasons!("deep brackets", "no brackets"),

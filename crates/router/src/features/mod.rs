@@ -65,7 +65,7 @@ mod tests {
             ("def f(x): return {x: 1};", Count::Code, ln(5.0)),
             ("Which?\nA. one\nB) two\n(C) three", Count::Options, 3.0),
             ("What? Why?", Count::Questions, ln(2.0)),
-            ("ABcd", Count::Upper, 0.5),
+            ("The DNA of A", Count::Upper, 0.25),
             ("aéaé", Count::NonAscii, 0.5),
             ("a.b!", Count::Punctuation, 0.5),
             ("((a)[b])", Count::Depth, ln(2.0)),

@@ -292,7 +292,8 @@ impl Tally {
         self.chars += word.chars;
         self.word_chars += word.chars;
         self.digits += word.digits;
-        self.upper += word.upper;
+        // A letter alone is a name or an option, and one at the beginning belongs to a sentence.
+        self.upper += u32::from(word.chars > 1 && word.upper == word.chars);
         self.non_ascii += word.non_ascii;
         self.long_words += u32::from(word.chars >= LONG_WORD_CHARS);
         match sign {
@@ -323,7 +324,7 @@ impl Tally {
             (Count::Code, log(self.code)),
             (Count::Options, self.options as f32),
             (Count::Questions, log(self.questions)),
-            (Count::Upper, share(self.upper, self.chars)),
+            (Count::Upper, capitals(share(self.upper, self.words))),
             (Count::NonAscii, share(self.non_ascii, self.chars)),
             (Count::Punctuation, share(self.punctuation, self.chars)),
             (Count::Depth, log(self.depth)),
@@ -340,6 +341,11 @@ impl Tally {
         }
         counts
     }
+}
+
+/// Where nearly all is in capitals they say nothing.
+fn capitals(share: f32) -> f32 {
+    if share > 0.7 { 0.0 } else { share }
 }
 
 /// Whether a line that begins so is an option to choose: `A. `, `B) `, `(C) `.

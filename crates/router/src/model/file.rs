@@ -36,7 +36,7 @@ pub(crate) fn encode(model: &Model) -> Vec<u8> {
     for Reference { logits, input_tokens, output_tokens } in &model.reference {
         body.floats(logits);
         body.0.extend(input_tokens.to_le_bytes());
-        output_tokens.iter().for_each(|tokens| body.0.extend(tokens.to_le_bytes()));
+        body.0.extend(output_tokens.iter().flat_map(|tokens| tokens.to_le_bytes()));
     }
     let hash = Sha256::digest(&body.0);
     [MAGIC.as_slice(), &VERSION.to_le_bytes(), &hash, &body.0].concat()
@@ -45,7 +45,7 @@ pub(crate) fn encode(model: &Model) -> Vec<u8> {
 /// The hash of the file's content, as far as people want to read it.
 pub(crate) fn version_of(file: &[u8]) -> String {
     let hash = &file[HEADER_BYTES - HASH_BYTES..HEADER_BYTES];
-    hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    format!("{:012x}", u64::from_be_bytes(std::array::from_fn(|at| hash[at])) >> 16)
 }
 
 pub(crate) fn decode(file: &[u8]) -> Result<Model, RouterError> {
@@ -76,7 +76,7 @@ struct Writer(Vec<u8>);
 
 impl Writer {
     fn floats(&mut self, values: &[f32]) {
-        values.iter().for_each(|value| self.0.extend(value.to_le_bytes()));
+        self.0.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     }
 
     fn count(&mut self, count: usize) {
@@ -174,8 +174,7 @@ impl<'a> Reader<'a> {
     fn head(&mut self, what: &str) -> Result<Head, RouterError> {
         let [bias, tree_bias, gram_scale] = self.floats(what)?;
         let weights = self.rows(what)?;
-        let grams: [u8; 1 << BUCKET_BITS] = self.array(what)?;
-        let grams = Box::new(grams.map(u8::cast_signed));
+        let grams = self.take(1 << BUCKET_BITS, what)?.iter().map(|weight| weight.cast_signed()).collect();
         let trees = self.count(TREES_MAX, "trees")?;
         let trees = (0..trees).map(|_| self.tree()).collect::<Result<_, _>>()?;
         Ok(Head { bias, weights, gram_scale, grams, tree_bias, trees })

@@ -1,7 +1,7 @@
 //! Whether a model of one size is right: the mean of a logistic regression on terms and n-grams, and of boosted trees on the counts.
 
 use super::{TERMS, Tree, Valued};
-use crate::features::{BUCKET_BITS, COUNTS, Features};
+use crate::features::{COUNTS, Features};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Head {
@@ -9,7 +9,8 @@ pub(crate) struct Head {
     pub(crate) weights: [[f32; TERMS]; COUNTS],
     /// What 1 in `grams` stands for.
     pub(crate) gram_scale: f32,
-    pub(crate) grams: Box<[i8; 1 << BUCKET_BITS]>,
+    /// One for each bucket.
+    pub(crate) grams: Vec<i8>,
     pub(crate) tree_bias: f32,
     pub(crate) trees: Vec<Tree>,
 }

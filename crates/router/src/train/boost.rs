@@ -134,7 +134,8 @@ fn split(tree: &mut Tree, node: usize, histogram: &[[Sum; BINS]], edges: &[Vec<f
 }
 
 fn total(bins: &[Sum; BINS]) -> Sum {
-    let mut total = Sum::default();
-    bins.iter().for_each(|sum| total.add(*sum));
-    total
+    bins.iter().fold(Sum::default(), |mut total, sum| {
+        total.add(*sum);
+        total
+    })
 }

@@ -13,8 +13,10 @@ use crate::{
 /// sonnet is better than the older opus, and that no prompt is worth opus; the marks of Claude 3.5 help to rank prompts instead.
 pub(crate) const CLAUDE: [&str; 3] = ["claude-3-haiku", "claude-3-sonnet", "claude-3-opus"];
 
-/// A model that alone has marked a prompt says less than twenty do: `n` marks weigh `n / (n + this)`.
-const MARKS_DOUBT: f64 = 2.0;
+/// A prompt that Claude has answered weighs as much as so many others, and its own mark is this part of the target, whatever the others
+/// say: it alone is of the model that will answer. Both by cross-validation.
+const CLAUDE_WEIGHT: f64 = 6.0;
+const CLAUDE_SHARE: f64 = 0.6;
 
 /// The share of some models that was right; weightless where none was asked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,12 +56,13 @@ pub(crate) fn examples(folder: &Folder) -> Vec<Vec<Example>> {
 
 fn example(source: &Source, row: &Row) -> Example {
     let hash = |text: &str| hash::of(text.as_bytes());
+    let right = Tier::ALL.map(|tier| claude_mark(source, row, CLAUDE[tier as usize]));
     Example {
         features: Features::of(&row.prompt),
         group: hash(&row.group),
         id: hash(&row.id),
-        targets: [Size::Small, Size::Large].map(|size| target(source, row, size)),
-        right: Tier::ALL.map(|tier| claude_mark(source, row, CLAUDE[tier as usize])),
+        targets: [target(source, row, Size::Small, right[0]), target(source, row, Size::Large, right[2])],
+        right,
         input_tokens: row.input_tokens.unwrap_or_else(|| tokens(&row.prompt)),
         output_tokens: CLAUDE.map(|model| answer_tokens(row, model)),
     }
@@ -70,12 +73,23 @@ pub(crate) fn tokens(text: &str) -> f64 {
     (text.len() as f64 / 4.0).max(1.0)
 }
 
-fn target(source: &Source, row: &Row, of: Size) -> Target {
+/// The share of models of this size that was right; `None` where none was asked.
+pub(crate) fn share(source: &Source, row: &Row, of: Size) -> Option<f64> {
     let marks = source.models.iter().zip(&row.marks).filter(|(model, _)| size(model) == of);
     let marks: Vec<bool> = marks.filter_map(|(_, mark)| *mark).collect();
-    let right = marks.iter().filter(|mark| **mark).count() as f64;
-    let asked = marks.len() as f64;
-    Target { share: right / asked.max(1.0), weight: asked / (asked + MARKS_DOUBT) }
+    let right = marks.iter().filter(|mark| **mark).count();
+    (!marks.is_empty()).then(|| right as f64 / marks.len() as f64)
+}
+
+fn target(source: &Source, row: &Row, of: Size, claude: Option<bool>) -> Target {
+    match (share(source, row, of), claude) {
+        (None, _) => Target::default(),
+        (Some(share), None) => Target { share, weight: 1.0 },
+        (Some(share), Some(right)) => {
+            let own = f64::from(u8::from(right));
+            Target { share: CLAUDE_SHARE * own + (1.0 - CLAUDE_SHARE) * share, weight: CLAUDE_WEIGHT }
+        }
+    }
 }
 
 /// The mark of the newest model whose name begins so.

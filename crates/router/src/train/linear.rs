@@ -11,9 +11,9 @@ use crate::{
 const DENSE: usize = 1 + COUNTS * TERMS;
 const SIZE: usize = DENSE + (1 << BUCKET_BITS);
 /// How much weights of terms, and of n-grams, are held back. By cross-validation.
-const RIDGE_TERMS: f64 = 1e-4;
+const RIDGE_TERMS: f64 = 1e-3;
 const RIDGE_GRAMS: f64 = 3e-5;
-const STEPS_MAX: usize = 60;
+const STEPS_MAX: usize = 30;
 const MEMORY: usize = 8;
 
 /// A prompt and what share of the models was right.
@@ -29,7 +29,7 @@ pub(super) struct Linear {
     pub(super) bias: f32,
     pub(super) weights: [[f32; TERMS]; COUNTS],
     pub(super) gram_scale: f32,
-    pub(super) grams: Box<[i8; 1 << BUCKET_BITS]>,
+    pub(super) grams: Vec<i8>,
 }
 
 pub(super) fn fit(samples: &[Sample<'_>]) -> Linear {
@@ -40,10 +40,9 @@ pub(super) fn fit(samples: &[Sample<'_>]) -> Linear {
     }
     let largest = weights[DENSE..].iter().fold(0.0_f64, |largest, weight| largest.max(weight.abs()));
     let scale = (largest / 127.0) as f32;
-    let mut grams = Box::new([0; 1 << BUCKET_BITS]);
-    for (gram, weight) in grams.iter_mut().zip(&weights[DENSE..]) {
-        *gram = if scale > 0.0 { libm::round(weight / f64::from(scale)) as i8 } else { 0 };
-    }
+    // Nothing was learned where the largest is 0.
+    let weight = |weight: &f64| if scale > 0.0 { libm::round(weight / f64::from(scale)) as i8 } else { 0 };
+    let grams = weights[DENSE..].iter().map(weight).collect();
     Linear { bias: weights[0] as f32, weights: terms, gram_scale: scale, grams }
 }
 

@@ -5,7 +5,7 @@ pub(crate) mod calibration;
 pub(crate) mod examples;
 mod length;
 mod linear;
-mod sizes;
+pub(crate) mod sizes;
 
 use calibration::Outcome;
 pub(crate) use examples::{Example, examples};
@@ -15,7 +15,7 @@ use crate::{
     Router, RouterError,
     data::Folder,
     features::COUNTS,
-    model::{Head, KNOTS, KNOWN, Model, Reference, TERMS, Terms, Valued},
+    model::{Head, KNOTS, KNOWN, Model, Reference, TERMS, Terms, Valued, Weight},
 };
 
 /// Into how many parts the prompts are cut so that the heads judge what they have not seen.
@@ -94,8 +94,7 @@ fn unseen_logits<'a>(examples: &[&'a Example], valued: &[Valued]) -> Vec<(&'a Ex
         let heads = heads(examples, valued, |example| example.fold(FOLDS) != fold);
         for (example, valued) in examples.iter().zip(valued) {
             if example.fold(FOLDS) == fold && example.right.iter().any(Option::is_some) {
-                let logits =
-                    heads.each_ref().map(|head| head.weigh(&example.features, valued, &mut Default::default()));
+                let logits = heads.each_ref().map(|head| head.weigh(&example.features, valued, &mut Weight::default()));
                 unseen.push((*example, logits));
             }
         }
