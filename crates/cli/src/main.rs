@@ -13,6 +13,7 @@ mod manual;
 #[cfg(feature = "local")]
 mod model;
 mod prices;
+mod router;
 mod serve;
 
 /// Prompts in, answers of Claude out: a service, and its client.
@@ -62,6 +63,9 @@ enum Command {
     },
     /// Show what tokens cost
     Prices(prices::Prices),
+    /// The model behind `auto`: judge it, fit it, train it
+    #[command(subcommand, after_help = router::EXAMPLES)]
+    Router(router::RouterCommand),
     /// Send one prompt to a running service and print the answer
     #[command(after_help = client::complete::EXAMPLES)]
     Complete(client::complete::Complete),
@@ -118,6 +122,7 @@ fn main() -> ExitCode {
         Command::Key { command, folder } => command.run(folder),
         Command::Ledger { command, folder } => command.run(folder),
         Command::Prices(prices) => prices.run(),
+        Command::Router(command) => command.run(),
         Command::Complete(complete) => complete.run(),
         Command::Stream(stream) => stream.run(),
         Command::Batch(batch) => batch.run(),
