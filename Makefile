@@ -7,7 +7,7 @@ test: ## Everything that proves the project, from nothing
 	@scripts/test.sh
 check: ## The inner loop: compiles, lints, unit tests; no model, no service
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
-	@cargo test --quiet --lib -p claude-code-api-wire -p claude-code-api-client -p claude-code-api-service
+	@cargo test --quiet --lib -p claude-code-api-wire -p claude-code-api-client -p claude-code-api-router -p claude-code-api-service
 	@cargo test --quiet --test sse -p claude-code-api-wire
 crash: ## SIGKILL a hundred times under load, and count what is left
 	@CRASHES=100 cargo test --locked -p claude-code-api-testkit --test crash -- --nocapture

@@ -28,4 +28,4 @@ mod trust;
 pub use decide::{Dial, ReferenceRow, Tier};
 pub use error::RouterError;
 pub use router::{Reading, Router};
-pub use trust::Facts;
+pub use trust::{FAMILIARITY_MIN, Facts};

@@ -30,7 +30,7 @@ pub struct Reading {
     pub right: [f64; 3],
     /// Tokens that each tier's answer is expected to have, at least 1.
     pub output_tokens: [f64; 3],
-    /// The share of the prompt's words that training has seen, 0 to 1.
+    /// The share of the prompt's words that training has seen, 0 to 1. Up to [`FAMILIARITY_MIN`](crate::FAMILIARITY_MIN) nothing is known of it.
     pub familiarity: f64,
     /// Up to three reasons, the strongest first. They name what was counted, never a word of the prompt.
     pub reasons: Vec<&'static str>,

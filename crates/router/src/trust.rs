@@ -20,8 +20,10 @@ pub struct Facts {
     pub thinking: bool,
 }
 
-/// Between these shares of known words a prediction goes from worthless to as good as in training.
-const FAMILIAR: [f64; 2] = [0.3, 0.7];
+/// At this share of known words, and below it, a prediction is the prior: whoever has a default tier takes it.
+pub const FAMILIARITY_MIN: f64 = 0.3;
+/// From this one on it is as good as in training.
+const FAMILIARITY_ENOUGH: f64 = 0.7;
 const BYTES_PER_TOKEN: f64 = 3.0;
 
 /// What a prediction loses of its weight.
@@ -41,7 +43,7 @@ impl Doubt {
 }
 
 pub(crate) fn doubt(familiarity: f64, prompt_bytes: usize, facts: &Facts) -> Doubt {
-    let familiar = ((familiarity - FAMILIAR[0]) / (FAMILIAR[1] - FAMILIAR[0])).clamp(0.0, 1.0);
+    let familiar = ((familiarity - FAMILIARITY_MIN) / (FAMILIARITY_ENOUGH - FAMILIARITY_MIN)).clamp(0.0, 1.0);
     let mut trust = familiar;
     for (there, factor) in
         [(facts.turn > 1, 0.8), (facts.has_tools, 0.6), (facts.has_images, 0.4), (facts.thinking, 0.8)]

@@ -1,6 +1,7 @@
 //! Judges a router on a folder of prompts with outcomes: how it ranks, what it saves, how far its chances are off, how fast and how steady
 //! it is.
 
+mod aside;
 mod curve;
 mod level;
 mod pairs;
@@ -11,6 +12,7 @@ mod table;
 
 use serde::Serialize;
 
+pub use aside::{Lengths, Opinion};
 pub use curve::Curve;
 pub use level::Level;
 pub use robust::{Flips, Latency};
@@ -67,6 +69,10 @@ pub struct Report {
     pub dials: Vec<Turned>,
     /// How far the chances are off, by source (or all of them) and tier.
     pub levels: Vec<SourceLevel>,
+    /// How well lengths of answers are expected.
+    pub lengths: Vec<Lengths>,
+    /// What authors think.
+    pub opinions: Vec<Opinion>,
     /// How steady choices are.
     pub flips: Vec<Flips>,
     /// How fast.
@@ -127,6 +133,8 @@ pub fn run(folder: &Folder, subject: Subject<'_>, prices: &Prices) -> Result<Rep
             .collect(),
         dials: all.dials(&calls, prices),
         levels: all.levels(),
+        lengths: all.lengths(),
+        opinions: all.opinions(),
         flips: robust::flips(&predictions.routers[0], &sample, prices),
         latencies: robust::latencies(&predictions.routers[0], &sample),
     })

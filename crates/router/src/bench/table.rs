@@ -13,6 +13,7 @@ impl Display for Report {
         self.rankings(f)?;
         self.savings(f)?;
         self.levels(f)?;
+        self.asides(f)?;
         self.robust(f)
     }
 }
@@ -75,6 +76,20 @@ impl Report {
                 "| {} | {} | {} | {:.3} | {:.3} | {:.3} |",
                 row.tier, row.source, level.prompts, level.expected, level.right, level.error
             )?;
+        }
+        writeln!(f)
+    }
+
+    fn asides(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Lengths of answers: half are within this factor of what was expected.\n")?;
+        writeln!(f, "| tier | answers | factor |\n|:--|--:|--:|")?;
+        for row in &self.lengths {
+            writeln!(f, "| {} | {} | {:.2} |", row.tier, row.answers, row.factor)?;
+        }
+        writeln!(f, "\nAuthors' opinions on prompts that nothing was trained on.\n")?;
+        writeln!(f, "| their tier | prompts | mean chance of haiku |\n|:--|--:|--:|")?;
+        for row in &self.opinions {
+            writeln!(f, "| {} | {} | {:.3} |", row.tier, row.prompts, row.haiku)?;
         }
         writeln!(f)
     }

@@ -15,7 +15,7 @@ pub(crate) const CLAUDE: [&str; 3] = ["claude-3-haiku", "claude-3-sonnet", "clau
 
 /// A prompt that Claude has answered weighs as much as so many others, and its own mark is this part of the target, whatever the others
 /// say: it alone is of the model that will answer. Both by cross-validation.
-const CLAUDE_WEIGHT: f64 = 6.0;
+const CLAUDE_WEIGHT: f64 = 4.0;
 const CLAUDE_SHARE: f64 = 0.6;
 
 /// The share of some models that was right; weightless where none was asked.
