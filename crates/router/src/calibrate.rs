@@ -9,7 +9,7 @@ use crate::{
 
 /// Fewer outcomes say nothing that the prior does not say better.
 pub const OUTCOMES_MIN: usize = 100;
-/// What training has found counts as so many outcomes.
+/// How strongly what training has found is held to: an outcome adds at most a quarter, so that this is about fifty of them.
 const PRIOR_PRECISION: f64 = 10.0;
 
 /// What came of one prompt: a line of JSON such as `{"prompt": "…", "tier": "haiku", "right": 1}`.

@@ -5,6 +5,7 @@
 mod count;
 pub(crate) mod hash;
 mod scan;
+mod tally;
 mod words;
 
 pub(crate) use count::COUNTS;

@@ -1,15 +1,13 @@
 //! The pass over a prompt's characters.
 
 use super::{
-    BUCKET_BITS, COUNTS, Features, WORD_BITS,
-    count::Count,
-    hash,
+    BUCKET_BITS, Features, WORD_BITS, hash,
+    tally::Tally,
     words::{self, Sign},
 };
 
 /// Digits of a word that tell it from others; what follows them does not.
 const WORD_DIGITS_MAX: u32 = 4;
-const LONG_WORD_CHARS: u32 = 9;
 
 pub(super) struct Scan {
     tally: Tally,
@@ -27,45 +25,16 @@ pub(super) struct Scan {
     words: Vec<u32>,
 }
 
-/// What was counted until now.
-#[derive(Default)]
-struct Tally {
-    chars: u32,
-    words: u32,
-    word_chars: u32,
-    long_words: u32,
-    distinct_words: u32,
-    lines: u32,
-    sentences: u32,
-    digits: u32,
-    numbers: u32,
-    largest: f64,
-    maths: u32,
-    code: u32,
-    options: u32,
-    questions: u32,
-    upper: u32,
-    non_ascii: u32,
-    punctuation: u32,
-    depth: u32,
-    commas: u32,
-    negations: u32,
-    quantifiers: u32,
-    easy: u32,
-    hard: u32,
-    proofs: u32,
-}
-
 /// The word that is being read; without characters between words.
 #[derive(Default)]
-struct Word {
+pub(super) struct Word {
     hash: u64,
     /// Of the word before, a blank and this one.
     pair: Option<u64>,
-    chars: u32,
-    digits: u32,
-    upper: u32,
-    non_ascii: u32,
+    pub(super) chars: u32,
+    pub(super) digits: u32,
+    pub(super) upper: u32,
+    pub(super) non_ascii: u32,
 }
 
 /// The number that is being read.
@@ -284,68 +253,6 @@ impl Word {
         self.hash = hash::step(self.hash, byte);
         self.pair = self.pair.map(|pair| hash::step(pair, byte));
     }
-}
-
-impl Tally {
-    fn count(&mut self, word: &Word, sign: Option<Sign>) {
-        self.words += 1;
-        self.chars += word.chars;
-        self.word_chars += word.chars;
-        self.digits += word.digits;
-        // A letter alone is a name or an option, and one at the beginning belongs to a sentence.
-        self.upper += u32::from(word.chars > 1 && word.upper == word.chars);
-        self.non_ascii += word.non_ascii;
-        self.long_words += u32::from(word.chars >= LONG_WORD_CHARS);
-        match sign {
-            Some(Sign::Negation) => self.negations += 1,
-            Some(Sign::Quantifier) => self.quantifiers += 1,
-            Some(Sign::Easy) => self.easy += 1,
-            Some(Sign::Hard) => self.hard += 1,
-            Some(Sign::Proof) => self.proofs += 1,
-            Some(Sign::Code) => self.code += 1,
-            Some(Sign::Courtesy) | None => {}
-        }
-    }
-
-    fn counts(&self) -> [f32; COUNTS] {
-        let share = |part: u32, whole: u32| part as f32 / whole.max(1) as f32;
-        let log = |count: u32| libm::log1pf(count as f32);
-        let mut counts = [0.0; COUNTS];
-        for (count, value) in [
-            (Count::Chars, log(self.chars)),
-            (Count::Words, log(self.words)),
-            (Count::Lines, log(self.lines)),
-            (Count::WordLength, share(self.word_chars, self.words)),
-            (Count::Variety, share(self.distinct_words, self.words)),
-            (Count::Digits, share(self.digits, self.chars)),
-            (Count::Numbers, log(self.numbers)),
-            (Count::LargestNumber, libm::log10(1.0 + self.largest) as f32),
-            (Count::Maths, log(self.maths)),
-            (Count::Code, log(self.code)),
-            (Count::Options, self.options as f32),
-            (Count::Questions, log(self.questions)),
-            (Count::Upper, capitals(share(self.upper, self.words))),
-            (Count::NonAscii, share(self.non_ascii, self.chars)),
-            (Count::Punctuation, share(self.punctuation, self.chars)),
-            (Count::Depth, log(self.depth)),
-            (Count::SentenceLength, libm::log1pf(share(self.words, self.sentences))),
-            (Count::LongWords, share(self.long_words, self.words)),
-            (Count::Commas, share(self.commas, self.words)),
-            (Count::Negations, log(self.negations)),
-            (Count::Quantifiers, log(self.quantifiers)),
-            (Count::EasyTasks, log(self.easy)),
-            (Count::HardTasks, log(self.hard)),
-            (Count::Proofs, log(self.proofs)),
-        ] {
-            counts[count as usize] = value;
-        }
-        counts
-    }
-}
-
-/// Where nearly all is in capitals they say nothing.
-fn capitals(share: f32) -> f32 {
-    if share > 0.7 { 0.0 } else { share }
 }
 
 /// Whether a line that begins so is an option to choose: `A. `, `B) `, `(C) `.
