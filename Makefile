@@ -1,4 +1,4 @@
-.PHONY: help demo test check crash faults fuzz sdk soak bench-batch bench-cli bench-client bench-fairness bench-ledger bench-local fmt
+.PHONY: help demo test check crash faults fuzz sdk soak bench-batch bench-cli bench-client bench-fairness bench-ledger bench-local bench-router fmt
 help: ## What there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
 demo: ## From a fresh checkout to an answer: install what is missing, build, start, call
@@ -34,5 +34,7 @@ bench-ledger: ## Calls a second that the ledger reserves and settles, and how lo
 	@cargo bench --locked -p claude-code-api-service --no-default-features --bench ledger
 bench-local: ## Tokens per second of the embedded model at 1, 4 and 16 streams
 	@cargo run --release --locked -p claude-code-api-testkit --bin bench-local
+bench-router: ## How well auto picks a model, on prompts with outcomes: make bench-router DATA=DIR (docs/router.md says how to make one)
+	@cargo run --quiet --locked -- router bench --data "$${DATA:?names a folder of prompts with outcomes, as docs/router.md describes it}"
 fmt: ## Format
 	@cargo fmt --all

@@ -11,12 +11,13 @@ const REASONS_MAX: usize = 3;
 const WEIGHT_MIN: f64 = 0.1;
 
 /// The parts that have moved the logits of both heads most, and before them what makes the prediction doubtful.
-pub(crate) fn strongest(weight: &Weight, valued: &Valued, doubt: &Doubt) -> Vec<&'static str> {
+pub(crate) fn strongest(weight: &Weight, valued: &Valued, doubt: &Doubt, kind: f64) -> Vec<&'static str> {
     let mut parts: Vec<(f64, &'static str)> = (0..COUNTS).map(|count| of_count(count, weight, valued)).collect();
     parts.push((weight.grams, WORDS[usize::from(weight.grams > 0.0)]));
     parts.retain(|(by, _)| by.abs() >= WEIGHT_MIN);
     parts.sort_by(|(a, _), (b, _)| b.abs().total_cmp(&a.abs()));
     let doubts = [
+        (kind < 0.5).then_some("unsure: not of the kind of prompts that there are outcomes of"),
         (doubt.familiar < 0.5).then_some("unsure: few of its words were seen in training"),
         (doubt.trust < 0.5 * doubt.familiar).then_some("unsure: much of the request is not in the prompt's words"),
     ];

@@ -30,7 +30,8 @@ pub struct Reading {
     pub right: [f64; 3],
     /// Tokens that each tier's answer is expected to have, at least 1.
     pub output_tokens: [f64; 3],
-    /// The share of the prompt's words that training has seen, 0 to 1. Up to [`FAMILIARITY_MIN`](crate::FAMILIARITY_MIN) nothing is known of it.
+    /// How much the prompt is like those that there are outcomes of, 0 to 1: the share of its words that training has seen, or the chance
+    /// that it is of their kind, whichever is less. Up to [`FAMILIARITY_MIN`](crate::FAMILIARITY_MIN) the chances say nothing.
     pub familiarity: f64,
     /// Up to three reasons, the strongest first. They name what was counted, never a word of the prompt.
     pub reasons: Vec<&'static str>,
@@ -92,14 +93,14 @@ impl Router {
         let features = Features::of(prompt);
         let valued = self.model.terms.value(&features.counts);
         let weighed = self.model.weigh(&features, &valued);
-        let familiarity = self.model.familiarity(&features);
-        let doubt = trust::doubt(familiarity, prompt.len(), facts);
+        let (known, kind) = (self.model.known_share(&features), self.model.kind.chance(&features.counts));
+        let doubt = trust::doubt(known, prompt.len(), facts);
         let right = self.model.right(weighed.logits);
         Reading {
             right: Tier::ALL.map(|tier| doubt.towards(right[tier as usize], self.prior[tier as usize])),
             output_tokens: self.output_tokens(&valued, facts),
-            familiarity,
-            reasons: reasons::strongest(&weighed.weight, &valued, &doubt),
+            familiarity: known.min(kind),
+            reasons: reasons::strongest(&weighed.weight, &valued, &doubt, kind),
         }
     }
 

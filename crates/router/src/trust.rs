@@ -42,8 +42,8 @@ impl Doubt {
     }
 }
 
-pub(crate) fn doubt(familiarity: f64, prompt_bytes: usize, facts: &Facts) -> Doubt {
-    let familiar = ((familiarity - FAMILIARITY_MIN) / (FAMILIARITY_ENOUGH - FAMILIARITY_MIN)).clamp(0.0, 1.0);
+pub(crate) fn doubt(known: f64, prompt_bytes: usize, facts: &Facts) -> Doubt {
+    let familiar = ((known - FAMILIARITY_MIN) / (FAMILIARITY_ENOUGH - FAMILIARITY_MIN)).clamp(0.0, 1.0);
     let mut trust = familiar;
     for (there, factor) in
         [(facts.turn > 1, 0.8), (facts.has_tools, 0.6), (facts.has_images, 0.4), (facts.thinking, 0.8)]

@@ -59,7 +59,7 @@ fn an_error_says_what_is_wrong() {
     for (file, says) in [
         (Vec::new(), "ends in the middle of the magic bytes"),
         (with(0, b"somewhat"), "does not begin with the magic bytes"),
-        (with(8, &[9, 0]), "has version 9, and this program reads version 1"),
+        (with(8, &[9, 0]), "has version 9, and this program reads version 2"),
         (file[..HASH.end].to_vec(), "its content has another hash"),
         (with(HASH.end, &f32::NAN.to_le_bytes()), "holds NaN in the knots"),
         (with(HASH.end, &f32::INFINITY.to_le_bytes()), "holds inf in the knots"),

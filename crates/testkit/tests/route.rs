@@ -1,13 +1,17 @@
 //! `auto`, over a socket: which tier is chosen, what it goes by, and that nothing in a prompt can make that slow.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
+use claude_code_api_router::Router;
 use claude_code_api_service::{config::Settings, project::ProjectId};
 use claude_code_api_testkit::{Answer, Program, Simulator, TestServer, json_of, run, send};
 use claude_code_api_wire::{ErrorCode, Period, RouteResponse, Routing};
 use serde_json::{Value, json};
 
-const EASY: &str = "Write a haiku about the sea";
+const EASY: &str = "Which planet is the largest of the solar system?\nA. Mars\nB. Jupiter\nC. Venus\nD. Earth";
 const HARD: &str = "Let $f(n)$ be the number of ordered triples of positive integers with $abc = n$. Find the sum of all integers $n \\le 1000$ \
     such that $f(n) = 45$, and prove that $\\sum_{d \\mid n} \\mu(d) f(n/d) > 0$ for every squarefree $n$.";
 
@@ -155,17 +159,17 @@ async fn a_conversation_keeps_its_model_and_changes_only_to_a_stronger_one() {
     let simulator = Simulator::start();
     let server = TestServer::start_on(&simulator, Settings::default()).await;
     let complete = async |request: Value| server.caller().complete(request).await.done().route.expect("chosen");
-    let first = complete(json!({"prompt": HARD, "routing": "economy", "max_tokens": 100})).await.tier;
+    let first = complete(json!({"prompt": HARD, "routing": "economy", "max_tokens": 1_000})).await.tier;
     assert_ne!(first, "haiku");
-    let next = json!({"messages": conversation(&[HARD, "I see.", EASY]), "routing": "economy", "max_tokens": 100});
+    let next = json!({"messages": conversation(&[HARD, "I see.", EASY]), "routing": "economy", "max_tokens": 1_000});
     let again = complete(next.clone()).await;
     assert_eq!((&again.tier, again.reason.contains("conversation")), (&first, true), "{again:?}");
     assert_eq!(tier(&server, EASY, "economy").await, "haiku", "by itself it would be");
     let begun_easy =
-        json!({"messages": conversation(&[EASY, "Waves.", HARD]), "routing": "economy", "max_tokens": 100});
+        json!({"messages": conversation(&[EASY, "Waves.", HARD]), "routing": "economy", "max_tokens": 1_000});
     assert_eq!(complete(begun_easy).await.tier, first, "it goes up");
     // One by name, of which each prompt is all that is sent.
-    let named = |prompt: &str| json!({"prompt": prompt, "conversation_id": "ticket-17", "routing": "economy", "max_tokens": 100});
+    let named = |prompt: &str| json!({"prompt": prompt, "conversation_id": "ticket-17", "routing": "economy", "max_tokens": 1_000});
     let tiers = [complete(named(EASY)).await.tier, complete(named(HARD)).await.tier, complete(named(EASY)).await.tier];
     assert_eq!(tiers, ["haiku", &first, &first]);
     drop(server);
@@ -272,4 +276,62 @@ async fn settings_of_routing_are_checked() {
         assert_eq!(ended.code(), Some(code), "{text}: {ended:?}");
         assert!((ended.stdout + &ended.stderr).contains(expected), "{text}");
     }
+}
+
+/// A folder as docs/router.md has it: sums, of which the small model knows those of one digit.
+fn prompts_with_outcomes(folder: &Path) {
+    let models = json!(["claude-3-haiku-20240307", "claude-3-sonnet-20240229", "claude-3-opus-20240229"]);
+    let manifest = json!({"sums": {"kind": "marks", "train": 400, "models": models}});
+    std::fs::write(folder.join("manifest.json"), manifest.to_string()).expect("the folder can be written to");
+    let row = |number: usize| {
+        let (is_hard, other) = (number % 2 == 1, number % 7);
+        let prompt = if is_hard {
+            format!("What is {} times {}{}?", number * 7919, number * 104_729, number)
+        } else {
+            format!("Add {other} and 2, please, in words.")
+        };
+        let marks = match (is_hard, other) {
+            (false, _) => "111",
+            (true, 0) => "011",
+            (true, _) => "001",
+        };
+        json!({"id": format!("sums/{number}"), "group": format!("g{}", number / 2), "prompt": prompt, "domain": "sums", "marks": marks}).to_string()
+    };
+    let lines: Vec<String> = (0..400).map(row).collect();
+    std::fs::write(folder.join("sums.jsonl"), lines.join("\n")).expect("the folder can be written to");
+}
+
+#[tokio::test]
+async fn a_router_is_trained_judged_calibrated_and_served_by_the_command_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    prompts_with_outcomes(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (data, trained, fitted) = (folder.path().display().to_string(), path("router.bin"), path("fitted.bin"));
+    let router = async |args: &[&str]| run([&["router"], args].concat(), &[]).await;
+    for _ in 0..2 {
+        let ended = router(&["train", "--data", &data, "-o", &trained]).await;
+        assert_eq!(ended.code(), Some(0), "{ended:?}");
+    }
+    let judged = router(&["bench", "--data", &data, "--judge", "router", "--router", &trained]).await;
+    assert!(judged.code() == Some(0) && judged.stdout.contains("APGR") && judged.stdout.contains("sums"), "{judged:?}");
+    let outcomes = path("outcomes.jsonl");
+    let line =
+        |right: usize| json!({"prompt": format!("Add {right} and 2"), "tier": "haiku", "right": right % 2}).to_string();
+    for (count, code, said) in [(99, 1, "99"), (100, 0, "fitted.bin: router ")] {
+        std::fs::write(&outcomes, (0..count).map(line).collect::<Vec<_>>().join("\n")).expect("it can be written");
+        let ended = router(&["calibrate", &outcomes, "--router", &trained, "-o", &fitted]).await;
+        assert_eq!(ended.code(), Some(code), "{ended:?}");
+        assert!((ended.stdout + &ended.stderr).contains(said), "{count}");
+    }
+    std::fs::write(&outcomes, "{\"prompt\": \"x\", \"tier\": \"best\", \"right\": 1}").expect("it can be written");
+    let ended = router(&["calibrate", &outcomes, "-o", &fitted]).await;
+    assert!(ended.code() == Some(1) && ended.stderr.contains("line 1"), "{ended:?}");
+
+    let simulator = Simulator::start();
+    let flags = ["--backend", "anthropic", "--router-path", &fitted];
+    let program = Program::serve_on(&simulator, tempfile::tempdir().expect("a folder"), &flags, &[]).await;
+    let route = program.caller().post("/v1/route", json!({"prompt": "Add 1 and 2"}).to_string()).await;
+    let version = route.json::<RouteResponse>().route.router.expect("a version");
+    let file = std::fs::read(&fitted).expect("it is there");
+    assert_eq!(Router::parse(&file).expect("a router").version(), version);
 }

@@ -3,6 +3,7 @@
 use std::{process::ExitCode, str::FromStr};
 
 use clap::{Args, Subcommand, ValueEnum};
+use claude_code_api_router::Tier;
 use claude_code_api_service::money::Nanos;
 use claude_code_api_wire::{Clamp, Project, ProjectChange, ProjectList, Routing};
 
@@ -75,9 +76,9 @@ fn or_none<T>(parse: fn(&str) -> Result<T, String>) -> impl Fn(&str) -> Result<C
     move |text| if text == "none" { Ok(Choice(None)) } else { parse(text).map(|value| Choice(Some(value))) }
 }
 
-/// What is no tier, the service refuses.
 fn tier(name: &str) -> Result<String, String> {
-    Ok(name.to_owned())
+    let known = Tier::ALL.into_iter().find(|tier| tier.as_str() == name);
+    known.map(|tier| tier.as_str().to_owned()).ok_or_else(|| "takes haiku, sonnet, opus, or none".to_owned())
 }
 
 /// So many, or `none`.

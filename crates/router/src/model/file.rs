@@ -3,9 +3,11 @@
 //! It is read strictly: what is missing, too much, not finite or out of range is an error that says what; sizes are known before
 //! anything is allocated.
 
+use std::ops::RangeInclusive;
+
 use sha2::{Digest, Sha256};
 
-use super::{Calibration, Head, KNOWN, Length, Model, NODES, Reference, TERMS, Terms, Tree, terms::KNOTS};
+use super::{Calibration, Head, KNOWN, Kind, Length, Model, NODES, Reference, TERMS, Terms, Tree, terms::KNOTS};
 use crate::{
     RouterError,
     features::{BUCKET_BITS, COUNTS},
@@ -13,7 +15,7 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"ccrouter";
 /// Of the format, and of the features: a file of another version would be read as nonsense.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HASH_BYTES: usize = 32;
 const HEADER_BYTES: usize = MAGIC.len() + 2 + HASH_BYTES;
 const TREES_MAX: usize = 1_000;
@@ -32,6 +34,8 @@ pub(crate) fn encode(model: &Model) -> Vec<u8> {
         body.floats(&[offset, small, large]);
     }
     model.known.iter().for_each(|word| body.0.extend(word.to_le_bytes()));
+    body.floats(&[model.kind.bias]);
+    body.trees(&model.kind.trees);
     body.count(model.reference.len());
     for Reference { logits, input_tokens, output_tokens } in &model.reference {
         body.floats(logits);
@@ -93,8 +97,12 @@ impl Writer {
         self.floats(&[head.bias, head.tree_bias, head.gram_scale]);
         self.floats(head.weights.as_flattened());
         self.0.extend(head.grams.iter().map(|weight| weight.cast_unsigned()));
-        self.count(head.trees.len());
-        for tree in &head.trees {
+        self.trees(&head.trees);
+    }
+
+    fn trees(&mut self, trees: &[Tree]) {
+        self.count(trees.len());
+        for tree in trees {
             self.0.extend(tree.counts);
             self.floats(&tree.thresholds);
             self.floats(&tree.values);
@@ -144,13 +152,13 @@ impl<'a> Reader<'a> {
         if tokens <= 10_000_000 { Ok(tokens) } else { Err(broken(format!("holds {tokens} tokens in {what}"))) }
     }
 
-    fn count(&mut self, count_max: usize, what: &str) -> Result<usize, RouterError> {
+    fn count(&mut self, within: RangeInclusive<usize>, what: &str) -> Result<usize, RouterError> {
         let count = usize::from(u16::from_le_bytes(self.array(what)?));
-        if (1..=count_max).contains(&count) {
-            Ok(count)
-        } else {
-            Err(broken(format!("says that it holds {count} {what}, where 1 to {count_max} may be")))
+        if within.contains(&count) {
+            return Ok(count);
         }
+        let (least, most) = within.into_inner();
+        Err(broken(format!("says that it holds {count} {what}, where {least} to {most} may be")))
     }
 
     fn model(&mut self) -> Result<Model, RouterError> {
@@ -161,6 +169,7 @@ impl<'a> Reader<'a> {
             length: Length { offsets: self.floats("the lengths")?, weights: self.rows("the lengths")? },
             calibration: [self.calibration()?, self.calibration()?, self.calibration()?],
             known: self.known()?,
+            kind: Kind { bias: self.float("the kind")?, trees: self.trees(0)? },
             reference: self.reference()?,
         })
     }
@@ -175,9 +184,11 @@ impl<'a> Reader<'a> {
         let [bias, tree_bias, gram_scale] = self.floats(what)?;
         let weights = self.rows(what)?;
         let grams = self.take(1 << BUCKET_BITS, what)?.iter().map(|weight| weight.cast_signed()).collect();
-        let trees = self.count(TREES_MAX, "trees")?;
-        let trees = (0..trees).map(|_| self.tree()).collect::<Result<_, _>>()?;
-        Ok(Head { bias, weights, gram_scale, grams, tree_bias, trees })
+        Ok(Head { bias, weights, gram_scale, grams, tree_bias, trees: self.trees(1)? })
+    }
+
+    fn trees(&mut self, least: usize) -> Result<Vec<Tree>, RouterError> {
+        (0..self.count(least..=TREES_MAX, "trees")?).map(|_| self.tree()).collect()
     }
 
     fn tree(&mut self) -> Result<Tree, RouterError> {
@@ -203,7 +214,7 @@ impl<'a> Reader<'a> {
     }
 
     fn reference(&mut self) -> Result<Vec<Reference>, RouterError> {
-        let rows = self.count(REFERENCE_MAX, "reference rows")?;
+        let rows = self.count(1..=REFERENCE_MAX, "reference rows")?;
         let what = "a reference row";
         (0..rows)
             .map(|_| {

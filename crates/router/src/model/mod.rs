@@ -31,7 +31,15 @@ pub(crate) struct Model {
     pub(crate) calibration: [Calibration; 3],
     /// A bit for each word's hash: whether training has seen it.
     pub(crate) known: Box<[u64; KNOWN]>,
+    pub(crate) kind: Kind,
     pub(crate) reference: Vec<Reference>,
+}
+
+/// Whether a prompt is of the kind that training has outcomes of: trees that tell such prompts from others, by the counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Kind {
+    pub(crate) bias: f32,
+    pub(crate) trees: Vec<Tree>,
 }
 
 /// From the logits of the two heads to the logit of a tier: `offset + small · a + large · b`.
@@ -96,9 +104,15 @@ impl Model {
     }
 
     /// The share of the prompt's words that training has seen; 0 where it has none.
-    pub(crate) fn familiarity(&self, features: &Features) -> f64 {
+    pub(crate) fn known_share(&self, features: &Features) -> f64 {
         let known = features.words.iter().filter(|word| self.known[**word as usize >> 6] >> (**word & 63) & 1 == 1);
         known.count() as f64 / features.words.len().max(1) as f64
+    }
+}
+
+impl Kind {
+    pub(crate) fn chance(&self, counts: &[f32; COUNTS]) -> f64 {
+        chance(self.trees.iter().fold(f64::from(self.bias), |logit, tree| logit + tree.walk(counts, |_, _| {})))
     }
 }
 

@@ -7,7 +7,6 @@ use crate::{
     model::{DEPTH, LEAVES, NODES, Tree},
 };
 
-const TREES: usize = 120;
 const BINS: usize = 32;
 /// What each tree adds of what it has found, and how much a leaf is held back. By cross-validation.
 const RATE: f64 = 0.1;
@@ -41,16 +40,16 @@ impl Sum {
     }
 }
 
-/// The logit to begin with, and the trees.
-pub(super) fn fit(samples: &[Sample<'_>]) -> (f32, Vec<Tree>) {
+/// The logit to begin with, and so many trees.
+pub(super) fn fit(samples: &[Sample<'_>], count: usize) -> (f32, Vec<Tree>) {
     let edges: Vec<Vec<f32>> = (0..COUNTS).map(|count| edges(samples, count)).collect();
     let binned: Vec<[u8; COUNTS]> = samples.iter().map(|sample| bins(&edges, &sample.features.counts)).collect();
     let weight: f64 = samples.iter().map(|sample| sample.weight).sum();
     let mean: f64 = samples.iter().map(|sample| sample.weight * sample.share).sum::<f64>() / weight.max(1e-9);
     let bias = logit(mean) as f32;
     let mut logits = vec![f64::from(bias); samples.len()];
-    let mut trees = Vec::with_capacity(TREES);
-    for _ in 0..TREES {
+    let mut trees = Vec::with_capacity(count);
+    for _ in 0..count {
         let sums: Vec<Sum> = samples.iter().zip(&logits).map(|(sample, logit)| slope(sample, *logit)).collect();
         let tree = grow(&edges, &binned, &sums);
         for (logit, sample) in logits.iter_mut().zip(samples) {

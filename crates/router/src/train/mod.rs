@@ -15,7 +15,7 @@ use crate::{
     Router, RouterError,
     data::Folder,
     features::COUNTS,
-    model::{Head, KNOTS, KNOWN, Model, Reference, TERMS, Terms, Valued, Weight},
+    model::{Head, KNOTS, KNOWN, Kind, Model, Reference, TERMS, Terms, Valued, Weight},
 };
 
 /// Into how many parts the prompts are cut so that the heads judge what they have not seen.
@@ -25,6 +25,12 @@ const REFERENCE_ROWS: usize = 300;
 /// A word is known when so many prompts have it: fewer may be names, and mistakes.
 const KNOWN_PROMPTS_MIN: u8 = 3;
 const OUTCOMES_MIN: usize = 100;
+const TREES: usize = 120;
+const KIND_TREES: usize = 60;
+/// Prompts without outcomes that tell the kind.
+const OTHERS_MIN: usize = 100;
+/// A logit beyond doubt.
+const CERTAIN: f32 = 10.0;
 
 /// Trains on everything that the folder has.
 ///
@@ -59,7 +65,16 @@ pub(crate) fn fit(examples: &[&Example]) -> Result<Model, RouterError> {
     });
     let reference = reference(&unseen, &terms, &length);
     let [small, large] = heads(&marked, &valued, |_| true);
-    Ok(Model { small, large, calibration, known: known(&marked), reference, terms, length })
+    Ok(Model {
+        small,
+        large,
+        calibration,
+        known: known(&marked),
+        kind: kind(examples, &terms),
+        reference,
+        terms,
+        length,
+    })
 }
 
 fn is_marked(example: &Example) -> bool {
@@ -83,7 +98,7 @@ fn heads(examples: &[&Example], valued: &[Valued], wanted: impl Fn(&Example) -> 
 
 fn head(samples: &[Sample<'_>]) -> Head {
     let linear::Linear { bias, weights, gram_scale, grams } = linear::fit(samples);
-    let (tree_bias, trees) = boost::fit(samples);
+    let (tree_bias, trees) = boost::fit(samples, TREES);
     Head { bias, weights, gram_scale, grams, tree_bias, trees }
 }
 
@@ -127,6 +142,30 @@ fn length(examples: &[&Example], terms: &Terms) -> crate::model::Length {
     let told: Vec<_> = told.map(|example| (terms.value(&example.features.counts), example.output_tokens)).collect();
     let samples: Vec<_> = told.iter().map(|(valued, tokens)| (valued, *tokens)).collect();
     length::fit(&samples)
+}
+
+/// What tells prompts that have outcomes from those that have none: real users' prompts, and an author's. Each side weighs as much as the
+/// other; without enough of the others all are of the kind.
+fn kind(examples: &[&Example], terms: &Terms) -> Kind {
+    let (marked, others): (Vec<&Example>, Vec<&Example>) = examples.iter().partition(|example| is_marked(example));
+    if others.len() < OTHERS_MIN {
+        return Kind { bias: CERTAIN, trees: Vec::new() };
+    }
+    let own = |example: &&Example| example.targets.iter().map(|target| target.weight).fold(0.0, f64::max);
+    let own_sum: f64 = marked.iter().map(own).sum();
+    let weighed = marked.iter().map(|example| (*example, 1.0, own(example) / own_sum));
+    let weighed = weighed.chain(others.iter().map(|example| (*example, 0.0, 1.0 / others.len() as f64)));
+    let valued = terms.value(&[0.0; COUNTS]);
+    let samples: Vec<Sample<'_>> = weighed
+        .map(|(example, share, weight)| Sample {
+            features: &example.features,
+            valued: &valued,
+            share,
+            weight: weight * marked.len() as f64,
+        })
+        .collect();
+    let (bias, trees) = boost::fit(&samples, KIND_TREES);
+    Kind { bias, trees }
 }
 
 /// The words that enough prompts have.

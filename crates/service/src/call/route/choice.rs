@@ -1,7 +1,7 @@
 //! Choice: the tier for one prompt, by the router's reading of it, by what the caller would lose to save money, by how fast the project's
 //! budget is spent, and by which tier the conversation is with.
 
-use claude_code_api_router::{Facts, Reading};
+use claude_code_api_router::{FAMILIARITY_MIN, Facts, Reading};
 use claude_code_api_wire::Route;
 
 use super::{
@@ -20,9 +20,6 @@ use crate::{
     project::ProjectId,
     window::Moment,
 };
-
-/// Of less than this share of a prompt's words the router knows too little.
-const UNFAMILIAR: f64 = 0.3;
 
 /// How many of the user's turns are read where it is not known which tier a conversation is with.
 const TURNS_READ_MAX: usize = 8;
@@ -80,7 +77,7 @@ impl Asking<'_> {
             (best, "next to nothing is left of the budget".to_owned())
         } else if let Some(with) = with.filter(|tier| *tier > best && sight.allows(*tier)) {
             (with, format!("the conversation is with {}, and changes only to a stronger model", with.as_str()))
-        } else if reading.familiarity < UNFAMILIAR && sight.allows(auto.tier_default) {
+        } else if reading.familiarity <= FAMILIARITY_MIN && sight.allows(auto.tier_default) {
             (
                 auto.tier_default.max(with.unwrap_or(Tier::Haiku)),
                 "too little of it is like what the router knows: the default tier".to_owned(),

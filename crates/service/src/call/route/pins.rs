@@ -1,7 +1,7 @@
 //! Pins: which tier a conversation is with. Going back and forth between models would throw its prompt cache away at every turn.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
 
@@ -18,8 +18,8 @@ pub(crate) struct Pins(Mutex<Generations>);
 
 #[derive(Default)]
 struct Generations {
-    young: HashMap<ConversationKey, Tier>,
-    old: HashMap<ConversationKey, Tier>,
+    young: BTreeMap<ConversationKey, Tier>,
+    old: BTreeMap<ConversationKey, Tier>,
 }
 
 impl Pins {

@@ -39,8 +39,8 @@ impl<'a> Conversation<'a> {
     /// Reads what can be read of it; what cannot will be refused by whoever is asked.
     pub(super) fn of(asked: &'a Asked) -> Self {
         let mut conversation = Self { said: Vec::new(), has_images: false };
-        let turns = asked.fields.get("messages").and_then(|turns| serde_json::from_str(turns.get()).ok());
-        for turn in turns.unwrap_or_else(Vec::<Turn<'_>>::new) {
+        let turns = asked.fields.get("messages").map(|turns| serde_json::from_str::<Vec<Turn<'_>>>(turns.get()));
+        for turn in turns.and_then(Result::ok).unwrap_or_default() {
             conversation.hear(&turn);
         }
         conversation
@@ -78,7 +78,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// What it is known by: what the caller knows it by, else its beginning. `None`: it has just begun, and may be any.
+    /// What it is known by: what the caller knows it by, else its beginning.
     pub(super) fn key(&self, project: &ProjectId, request: &Request) -> ConversationKey {
         let mut hash = Sha256::new();
         let mut put = |part: &str| {
@@ -86,13 +86,11 @@ impl<'a> Conversation<'a> {
             hash.update(part);
         };
         put(project.as_str());
-        match &request.auto.conversation {
-            Some(named) => put(named),
-            None => {
-                put("");
-                put(request.asked.fields.get("system").map_or("", RawValue::get));
-                put(self.said.first().map_or("", |text| text));
-            }
+        let named = request.auto.conversation.as_deref();
+        put(named.unwrap_or_default());
+        if named.is_none() {
+            put(request.asked.fields.get("system").map_or("", RawValue::get));
+            put(self.said.first().map_or("", |text| text));
         }
         hash.finalize().into()
     }
