@@ -52,7 +52,7 @@ pub(crate) fn response<'py>(py: Python<'py>, response: &CompleteResponse) -> PyR
 
 /// As it stands in the response.
 fn route<'py>(py: Python<'py>, route: &Route) -> PyResult<Bound<'py, PyAny>> {
-    let json = serde_json::to_string(route).map_err(no_json)?;
+    let json = serde_json::to_string(route).map_err(|error| no_json(&error))?;
     py.import("json")?.call_method1("loads", (json,))
 }
 
@@ -186,10 +186,10 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
 
 /// An enum as it stands in JSON.
 pub(crate) fn word<'py>(py: Python<'py>, value: &impl serde::Serialize) -> PyResult<Bound<'py, PyString>> {
-    let value = serde_json::to_value(value).map_err(no_json)?;
+    let value = serde_json::to_value(value).map_err(|error| no_json(&error))?;
     Ok(PyString::new(py, value.as_str().unwrap_or_default()))
 }
 
-fn no_json(error: serde_json::Error) -> PyErr {
+fn no_json(error: &serde_json::Error) -> PyErr {
     PyRuntimeError::new_err(error.to_string())
 }

@@ -4,7 +4,7 @@
 //! is worth its price at a λ, which a [`Dial`] and a price table make with [`Router::lambda`] and a budget presses with
 //! [`pressed`](decide::pressed). The same file says the same of the same prompt on every platform.
 //!
-//! [`train`] makes the file from prompts with outcomes, [`calibrate`](calibrate::calibrate) fits it to an operator's own, [`bench`] judges it.
+//! [`mod@train`] makes the file from prompts with outcomes, [`calibrate`](calibrate::calibrate) fits it to an operator's own, [`mod@bench`] judges it.
 
 // Counts are small, and what a weight loses between f64 and f32 is lost in the file as well.
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
