@@ -444,6 +444,6 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
     #[test]
     fn on_a_database_with_three_processes(steps in vec(step(), 1..40)) {
-        runtime().block_on(async { go_through(Site::database(3).await, steps).await });
+        runtime().block_on(async { Box::pin(go_through(Site::database(3).await, steps)).await });
     }
 }

@@ -65,7 +65,7 @@ impl Backend {
 
     /// The doors of a row.
     pub(super) fn doors(self, place: usize) -> Vec<(Dialect, bool)> {
-        let is_due = |number: usize| self != Self::ClaudeCode || (number + number / 2 + place) % 2 == 0;
+        let is_due = |number: usize| self != Self::ClaudeCode || (number + number / 2 + place).is_multiple_of(2);
         (0..).zip(DOORS).filter(|(number, _)| is_due(*number)).map(|(_, door)| door).collect()
     }
 }
