@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use claude_code_api_client::{Batch, BatchPrompt, Client, ClientBuilder, Message, Period, Request};
-use pyo3::prelude::*;
+use claude_code_api_client::{Batch, BatchPrompt, Client, ClientBuilder, Message, Period, Request, Routing};
+use pyo3::{exceptions::PyValueError, prelude::*};
 
 use crate::convert;
 
@@ -57,6 +57,8 @@ pub(crate) struct Call {
     stop_sequences: Option<Vec<String>>,
     seed: Option<u32>,
     max_cost: Option<f64>,
+    routing: Option<String>,
+    conversation_id: Option<String>,
     idempotency_key: Option<String>,
 }
 
@@ -79,8 +81,13 @@ impl Call {
             stop_sequences,
             seed,
             max_cost,
+            conversation_id,
             idempotency_key
         );
+        if let Some(routing) = self.routing {
+            let routing = Routing::parse(&routing);
+            request = request.routing(routing.map_err(|why| PyValueError::new_err(format!("routing: {why}")))?);
+        }
         if let Some(timeout) = self.timeout {
             request = request.timeout(seconds(timeout));
         }
@@ -129,14 +136,12 @@ impl BatchCall {
 
 /// A window's length; the façade has refused other words.
 pub(crate) fn period(word: &str) -> PyResult<Period> {
-    serde_json::from_value(word.into())
-        .map_err(|error| pyo3::exceptions::PyValueError::new_err(format!("period: {error}")))
+    serde_json::from_value(word.into()).map_err(|error| PyValueError::new_err(format!("period: {error}")))
 }
 
 fn message((role, content): (String, String)) -> PyResult<Message> {
-    let role = serde_json::from_value(role.clone().into()).map_err(|_| {
-        pyo3::exceptions::PyValueError::new_err(format!("role: takes \"user\" or \"assistant\"; it was {role:?}"))
-    })?;
+    let role = serde_json::from_value(role.clone().into())
+        .map_err(|_| PyValueError::new_err(format!("role: takes \"user\" or \"assistant\"; it was {role:?}")))?;
     Ok(Message { role, content })
 }
 

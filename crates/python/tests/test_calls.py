@@ -61,6 +61,8 @@ def test_every_argument_reaches_the_service(server: Scripted):
         "stop_sequences": ("a", "b"),
         "seed": 7,
         "max_cost": 0.5,
+        "routing": 2.5,
+        "conversation_id": "ticket-17",
     }
     with ClaudeClient(server.url) as client:
         answer = client.complete("hi", Model.OPUS, "project-b", 5, **arguments)
@@ -239,6 +241,11 @@ def test_a_wrong_option_is_refused_by_name(kind, options, error, named):
         ({"system": 7}, TypeError, "system"),
         ({"temperature": "hot"}, TypeError, "temperature"),
         ({"max_cost": "0.1"}, TypeError, "max_cost"),
+        ({"routing": "cheap"}, ValueError, "routing: takes economy, balanced, quality"),
+        ({"routing": 51}, ValueError, "routing"),
+        ({"routing": float("nan")}, ValueError, "routing"),
+        ({"routing": []}, TypeError, "routing"),
+        ({"conversation_id": 7}, TypeError, "conversation_id"),
         ({"idempotency_key": 7}, TypeError, "idempotency_key"),
         ({"stop_sequences": ["END", 7]}, TypeError, "stop_sequences"),
         ({"stop_sequences": "END"}, TypeError, "stop_sequences"),

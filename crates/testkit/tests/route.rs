@@ -8,7 +8,7 @@ use std::{
 use claude_code_api_router::Router;
 use claude_code_api_service::{config::Settings, project::ProjectId};
 use claude_code_api_testkit::{Answer, Program, Simulator, TestServer, json_of, run, send};
-use claude_code_api_wire::{ErrorCode, Period, RouteResponse, Routing};
+use claude_code_api_wire::{ErrorCode, Period, Route, RouteResponse, Routing};
 use serde_json::{Value, json};
 
 const EASY: &str = "Which planet is the largest of the solar system?\nA. Mars\nB. Jupiter\nC. Venus\nD. Earth";
@@ -80,8 +80,10 @@ async fn every_dialect_is_routed_alike_by_fields_or_headers() {
         for path in ["/v1/messages", "/v1/chat/completions"] {
             let asked = server.caller().request(http::Method::POST, path).header("x-routing", routing);
             let asked = json_of(asked, body.to_string());
-            let answer: Value = send(asked).await.expect("an answer").json();
-            assert_eq!(answer["model"], json!(expected), "{path} {routing} {prompt}");
+            let answer = send(asked).await.expect("an answer");
+            assert_eq!(answer.json::<Value>()["model"], json!(expected), "{path} {routing} {prompt}");
+            let told: Route = serde_json::from_str(answer.header("x-route")).expect("a route");
+            assert!(expected.contains(&told.tier) && told.tiers.len() == 3, "{told:?}");
         }
     }
     let wrong = server.caller().request(http::Method::POST, "/v1/messages").header("x-routing", "cheap");

@@ -10,6 +10,9 @@ Prompt = Union[str, Sequence[Mapping[str, str]]]
 # One text, or one with an id that comes back with its result: {"prompt": "...", "id": "..."}.
 BatchPrompt = Union[str, Mapping[str, str]]
 
+# What ``auto`` may lose to save money: "economy", "balanced", "quality", or per cent.
+Routing = Union[str, float]
+
 
 class Default(str):
     """A default that shows in the signature, and gives way to the environment, which an argument does not."""
@@ -77,6 +80,13 @@ def flag(name: str, value: bool) -> bool:
     return value
 
 
+def _routing(value: Optional[Routing]) -> Optional[str]:
+    """What it means is known to the core, which is told in words."""
+    if isinstance(value, str):
+        return value
+    return None if value is None else str(real("routing", value))
+
+
 def options(
     base_url: Optional[str],
     api_key: Optional[str],
@@ -109,6 +119,8 @@ def call(
     stop_sequences: Optional[Sequence[str]],
     seed: Optional[int],
     max_cost: Optional[float],
+    routing: Optional[Routing],
+    conversation_id: Optional[str],
     idempotency_key: Optional[str],
     total_timeout: Optional[float] = None,
 ) -> Dict[str, Any]:
@@ -130,6 +142,8 @@ def call(
         "stop_sequences": None if stop_sequences is None else [required("stop_sequences", one) for one in stop_sequences],
         "seed": whole("seed", seed, 0, 2**32 - 1),
         "max_cost": number("max_cost", max_cost),
+        "routing": _routing(routing),
+        "conversation_id": text("conversation_id", conversation_id),
         "idempotency_key": text("idempotency_key", idempotency_key),
     }
 

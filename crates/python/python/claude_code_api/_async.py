@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, NoReturn, Optional, Sequence, Tuple, Type
 
 from . import _arguments, _log
-from ._arguments import BatchPrompt, Default, Prompt
+from ._arguments import BatchPrompt, Default, Prompt, Routing
 from ._native import AsyncCore, AsyncStreamCore, Mailbox, Task
 from ._types import Model, Response, Usage
 
@@ -189,10 +189,14 @@ class AsyncClaudeClient:
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
         max_cost: Optional[float] = None,
+        routing: Optional[Routing] = None,
+        conversation_id: Optional[str] = None,
         idempotency_key: Optional[str] = None,
     ) -> Response:
         """The whole answer to a prompt: a text, or a list of messages of which the last is the user's.
 
+        routing: what ``auto`` may lose to save money: "economy", "balanced", "quality", or per cent.
+        conversation_id: what you know the conversation by; ``auto`` stays with its model, or takes a stronger one.
         idempotency_key: one of your own, for a call that is sent again after a restart; else each call has a new one, which
         all of its attempts share, so that none is paid for twice.
         """
@@ -209,6 +213,8 @@ class AsyncClaudeClient:
             stop_sequences,
             seed,
             max_cost,
+            routing,
+            conversation_id,
             idempotency_key,
         )
         response: Response = await run(lambda mailbox, task_id: core.complete(mailbox, task_id, call))
@@ -228,6 +234,8 @@ class AsyncClaudeClient:
         stop_sequences: Optional[Sequence[str]] = None,
         seed: Optional[int] = None,
         max_cost: Optional[float] = None,
+        routing: Optional[Routing] = None,
+        conversation_id: Optional[str] = None,
         idempotency_key: Optional[str] = None,
         total_timeout: Optional[float] = None,
     ) -> AsyncStream:
@@ -244,6 +252,8 @@ class AsyncClaudeClient:
             stop_sequences,
             seed,
             max_cost,
+            routing,
+            conversation_id,
             idempotency_key,
             total_timeout,
         )

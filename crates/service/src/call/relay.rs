@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::{Route, StopReason, anthropic::RawEvent};
 use futures_util::{StreamExt, stream};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::{
@@ -22,6 +22,9 @@ use crate::{
     price::Terms,
     usage::Usage,
 };
+
+/// What tells the route where a dialect has no place for it.
+const ROUTE: &str = "x-route";
 
 /// How a call ended, and what was seen of it until then.
 pub(super) struct End {
@@ -229,7 +232,12 @@ impl Seen {
         CallFailure::Backend { backend: self.backend(), message, retryable: true }
     }
 
-    fn started(&self, reservation: &Reservation<'_>, headers: HeaderMap) -> Started {
+    fn started(&self, reservation: &Reservation<'_>, mut headers: HeaderMap) -> Started {
+        let route = self.target.as_ref().and_then(|target| target.route.as_ref());
+        // It is ASCII, but for names of models that are not.
+        if let Some(Ok(route)) = route.map(|route| HeaderValue::try_from(serde_json::json!(route).to_string())) {
+            headers.insert(ROUTE, route);
+        }
         let (model, model_id) = (self.model.clone(), self.model_id.clone());
         Started { id: reservation.call.to_string(), model, model_id, headers }
     }

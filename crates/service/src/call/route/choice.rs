@@ -57,33 +57,31 @@ impl Asking<'_> {
         let auto = self.app.auto();
         let conversation = Conversation::of(&self.request.asked);
         let facts = conversation.facts(self.request, self.bound.tokens);
-        let reading = auto.router.read(conversation.said.last().map_or("", |text| text), &facts);
         let key = conversation.key(self.project, self.request);
-        let is_known = facts.turn > 1 || self.request.auto.conversation.is_some();
-        let with = is_known.then(|| auto.pins.of(&key)).flatten();
+        let goes_on = facts.turn > 1 || self.request.auto.conversation.is_some();
+        let pinned = goes_on.then(|| auto.pins.of(&key)).flatten();
 
+        let reading = auto.router.read(conversation.said.last().map_or("", |text| text), &facts);
         let offered = TIERS.map(|tier| self.offered(tier, facts.input_tokens));
         let rates = rates(&offered)?;
-        let sight = self.sight(&offered, &rates, &reading, &facts, with);
+        let sight = self.sight(&offered, &rates, &reading, &facts, pinned);
         let routing = self.request.auto.routing.or(self.terms.routing).unwrap_or(auto.routing);
         let relaxed = auto.lambda(routing, rates);
         let lambda = pressure::press(relaxed, self.shares);
-        let best = sight.best(lambda)?;
-        let with = with.or_else(|| recomputed(auto, &conversation, &sight, relaxed));
+        let alone = auto.wanted(&reading, &sight, lambda)?;
+        let before = pinned.or_else(|| auto.wanted_before(&conversation, &sight, relaxed));
+        let before = before.filter(|tier| *tier > alone && sight.allows(*tier));
 
         let (tier, reason) = if offered.iter().flatten().all(|(offer, _)| offer.is_embedded) {
             (auto.tier_default, "one model answers here, whatever the tier".to_owned())
         } else if lambda.is_infinite() {
-            (best, "next to nothing is left of the budget".to_owned())
-        } else if let Some(with) = with.filter(|tier| *tier > best && sight.allows(*tier)) {
-            (with, format!("the conversation is with {}, and changes only to a stronger model", with.as_str()))
-        } else if reading.familiarity <= FAMILIARITY_MIN && sight.allows(auto.tier_default) {
-            (
-                auto.tier_default.max(with.unwrap_or(Tier::Haiku)),
-                "too little of it is like what the router knows: the default tier".to_owned(),
-            )
+            (alone, "next to nothing is left of the budget".to_owned())
+        } else if let Some(before) = before {
+            (before, format!("the conversation is with {}, and changes only to a stronger model", before.as_str()))
+        } else if reading.familiarity <= FAMILIARITY_MIN && alone == auto.tier_default {
+            (alone, "too little of it is like what the router knows: the default tier".to_owned())
         } else {
-            (best, sight.reason(best))
+            (alone, sight.reason(alone))
         };
         let route = Route {
             tier: tier.as_str().to_owned(),
@@ -144,13 +142,22 @@ fn rates(offered: &[Option<(Offer, Option<Rate>)>; 3]) -> Option<[Rate; 3]> {
     Some(TIERS.map(|tier| known(tier).unwrap_or(dearest)))
 }
 
-/// The tier that a conversation is with by what the user has said in it before: the strongest that any of it wanted. So it is known
-/// to a process that has not heard of it, too.
-fn recomputed(auto: &Auto, conversation: &Conversation<'_>, sight: &Sight, lambda: f64) -> Option<Tier> {
-    let (_, before) = conversation.said.split_last()?;
-    let wanted = before.iter().rev().take(TURNS_READ_MAX).filter_map(|text| {
-        let reading = auto.router.read(text, &Facts::default());
-        Sight { right: reading.right, ..sight.clone() }.best(lambda)
-    });
-    wanted.max()
+impl Auto {
+    /// The tier for a prompt by itself. Where the router knows too little of it: the default one, unless there is next to no money.
+    fn wanted(&self, reading: &Reading, sight: &Sight, lambda: f64) -> Option<Tier> {
+        let is_guarded =
+            reading.familiarity <= FAMILIARITY_MIN && lambda.is_finite() && sight.allows(self.tier_default);
+        if is_guarded { Some(self.tier_default) } else { sight.best(lambda) }
+    }
+
+    /// The tier that a conversation is with by what the user has said in it before: the strongest that any of it wanted. So it is known
+    /// to a process that has not heard of it, too.
+    fn wanted_before(&self, conversation: &Conversation<'_>, sight: &Sight, lambda: f64) -> Option<Tier> {
+        let (_, before) = conversation.said.split_last()?;
+        let wanted = before.iter().rev().take(TURNS_READ_MAX).filter_map(|text| {
+            let reading = self.router.read(text, &Facts::default());
+            self.wanted(&reading, &Sight { right: reading.right, ..sight.clone() }, lambda)
+        });
+        wanted.max()
+    }
 }
