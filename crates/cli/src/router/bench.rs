@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use claude_code_api_router::{
-    Tier,
+    RouterError, Tier,
     bench::{self, Prices, Subject},
     data::Folder,
 };
@@ -23,7 +23,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// What is judged; several, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "crossed,apart")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "router,crossed,apart")]
     judge: Vec<Judge>,
     /// The router that is judged [default: that of this program]
     #[arg(long, value_name = "FILE")]
@@ -36,26 +36,33 @@ pub(crate) struct Bench {
     json: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Judge {
     /// The way of training: each fifth of the folder by a router trained on the rest
     Crossed,
     /// The same with whole sources in the place of fifths
     Apart,
-    /// A router as it is: on prompts that it has not seen
+    /// A router as it is. On prompts that it was trained on that is no test
     Router,
 }
 
 impl Bench {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let (folder, router, prices) = (Folder::read(&self.data)?, opened(self.router.as_ref())?, self.prices()?);
-        for judge in self.judge {
+        for judge in &self.judge {
             let subject = match judge {
                 Judge::Crossed => Subject::CrossValidated,
                 Judge::Apart => Subject::SourcesApart,
                 Judge::Router => Subject::Router(&router),
             };
-            let report = bench::run(&folder, subject, &prices)?;
+            let report = match bench::run(&folder, subject, &prices) {
+                // The folder is one to judge on, and not to train on.
+                Err(RouterError::TooLittle(what)) if self.judge.len() > 1 => {
+                    eprintln!("{judge:?}: not judged, as training takes more than the folder has: {what}");
+                    continue;
+                }
+                report => report?,
+            };
             if self.json {
                 println!("{}", serde_json::to_string(&report)?);
             } else {
