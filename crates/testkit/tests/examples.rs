@@ -28,7 +28,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("batch_as_completed", &["Hello", FAILS, "Bye"], &["[1/3] ", "\n[2/3] ", "\n[3/3] ", "\n[50 tokens, $0.000"]),
     ("batch_job", &["Hello", FAILS], &["batch_", " is stored\n", "2 of 2\n", "\n[ended: 1 answered, 1 failed, $0.000"]),
     ("projects", &["ours", "theirs"], &["ours paid $0.00", "theirs paid $0.00", "nobody paid: Budget exceeded"]),
-    ("usage", &["ours"], &["ours, this month, until ", "haiku", ": 1 calls, ", "left: 9999", "left: no limit\n"]),
+    ("usage", &["ours"], &["ours, this month, until ", "sonnet", ": 1 calls, ", "left: 9999", "left: no limit\n"]),
     ("health", &[], &["ok (version ", "\n  anthropic: ok", "\n  store: ok"]),
     ("retries", &["order-1"], &["word word", "[call_", ", paid for now]"]),
     ("retries", &["order-1"], &["word word", "[call_", ", paid for by an earlier run]"]),

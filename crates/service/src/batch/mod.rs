@@ -51,6 +51,10 @@ pub fn outcomes(
 async fn one(app: &Arc<App>, caller: &Caller, request: Request) -> End {
     let deadline = Instant::now() + request.timeout;
     loop {
+        // It would be refused a little later, and a task that has just begun may not live to say so.
+        if app.is_draining() {
+            return Err(CallFailure::ShuttingDown);
+        }
         let timeout = deadline.saturating_duration_since(Instant::now());
         let request = Request { timeout, priority: Priority::Batch, ..request.clone() };
         let mut updates: Updates = call::start(app, caller.clone(), request, Hearing::Whole);
