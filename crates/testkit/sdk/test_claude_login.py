@@ -16,6 +16,7 @@ import pytest
 import test_claude_backend as on_keys
 from conftest import UPSTREAM_KEY, Service, Simulator, binary, environment, serving, sim, simulating, until
 from test_claude_backend import CONVERSATIONS, MODEL, ready, workers
+from test_claude_broken import BROKEN, Sometimes
 
 TOKEN = "sk-ant-simulated-login"
 LOGIN = {"CLAUDE_CODE_OAUTH_TOKEN": TOKEN}
@@ -267,11 +268,11 @@ def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_lea
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
-        cli = on_keys.Sometimes(Path(folder))
+        cli = Sometimes(Path(folder))
         told = flags(**{"claude-code-path": str(cli.program), "claude-code-workers": "1"})
         with serving(simulator, *told, logs=why, **LOGIN) as service:
             until(lambda: ready(service) == 1, "a worker is ready")
-            on_keys.BROKEN["leaks on a login"] = LEAKS % how
+            BROKEN["leaks on a login"] = LEAKS % how
             cli.becomes("leaks on a login")
             ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20}
             service.post("/v1/complete", ask)
