@@ -10,9 +10,9 @@ use std::{
 
 use tokio::{
     sync::{Semaphore, oneshot},
-    task::JoinSet,
     time::timeout_at,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     isolate::{Isolation, SLOTS_MAX},
@@ -65,6 +65,9 @@ struct Shared {
     /// Each of them takes a core for a third of a second.
     starting: Semaphore,
     state: Mutex<State>,
+    /// Ends what is under way. Nothing is begun while the state is locked: where the runtime ends, a task is dropped at once, and its
+    /// worker with it, which locks it too.
+    closed: CancellationToken,
 }
 
 #[derive(Default)]
@@ -78,7 +81,6 @@ struct State {
     /// In a row, and what was wrong with the last.
     failures: u32,
     wrong: Option<WorkerError>,
-    tasks: JoinSet<()>,
     is_closed: bool,
 }
 
@@ -86,7 +88,8 @@ impl Pool {
     /// One that begins to fill itself.
     pub(super) fn new(kit: Kit) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let shared = Shared { kit, starting: Semaphore::new(cores), state: Mutex::default() };
+        let shared =
+            Shared { kit, starting: Semaphore::new(cores), state: Mutex::default(), closed: CancellationToken::new() };
         let pool = Self(Arc::new(shared));
         pool.0.fill();
         pool
@@ -118,7 +121,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let mut state = self.0.locked();
         state.is_closed = true;
-        state.tasks.abort_all();
+        self.0.closed.cancel();
         let left: Vec<Ready> = state.stock.drain().collect();
         drop(state);
         drop(left);
@@ -164,12 +167,24 @@ impl Shared {
     /// Starts as many as are wanting.
     fn fill(self: &Arc<Self>) {
         let mut state = self.locked();
-        while state.tasks.try_join_next().is_some() {}
+        let mut numbers = Vec::new();
         while state.lacks(self.kit.workers) {
-            let number = Number(state.number(), Arc::clone(self));
+            numbers.push(state.number());
             state.starting += 1;
-            state.tasks.spawn(Arc::clone(self).start_one(number));
         }
+        drop(state);
+        for number in numbers {
+            self.spawn(Arc::clone(self).start_one(Number(number, Arc::clone(self))));
+        }
+    }
+
+    /// Does something that ends with the pool, at the latest.
+    #[expect(clippy::disallowed_methods, reason = "it ends with the pool, which ends with the app")]
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let closed = self.closed.clone();
+        tokio::spawn(async move {
+            closed.run_until_cancelled(task).await;
+        });
     }
 
     async fn start_one(self: Arc<Self>, number: Number) {

@@ -63,9 +63,8 @@ impl Ready {
             return;
         }
         let pool = Arc::clone(&shared);
-        let mut state = shared.locked();
-        state.stock.rest(self.affinity.clone());
-        state.tasks.spawn(async move {
+        shared.locked().stock.rest(self.affinity.clone());
+        shared.spawn(async move {
             let ended = timeout(REST_MAX, self.ends_round(ending)).await;
             let affinity = self.affinity.clone();
             pool.rested(affinity, matches!(ended, Ok(true)).then_some(self));
@@ -115,7 +114,7 @@ impl Drop for Ready {
         // Without a runtime the process ends, and its workers with it.
         let Ok(_runtime) = Handle::try_current() else { return };
         let (shared, pool) = (Arc::clone(&number.1), Arc::clone(&number.1));
-        shared.locked().tasks.spawn(async move {
+        shared.spawn(async move {
             if !matches!(worker.kill().await, Ok(true)) {
                 tracing::error!("something that a worker of Claude Code has started is still there");
             }
