@@ -245,6 +245,7 @@ def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_lea
         sometimes.becomes("leaks")
         ask = {"prompt": sim(), "model": "haiku", "max_tokens": 20}
         service.post("/v1/complete", ask)
+        until(lambda: ready(service) == 1, "the next is ready, and so has asked once: whoever waits for one has it before")
         before = len(simulator.requests())
         with pytest.raises(urllib.error.HTTPError) as failed:
             service.post("/v1/complete", ask)
