@@ -59,6 +59,10 @@ fn a_folder_without_outcomes_of_claude_is_refused_and_says_how_many_there_are() 
     assert!(error.contains("50 outcomes of claude-3-haiku"), "{error}");
     folder.sources.clear();
     assert!(matches!(train(&folder), Err(RouterError::TooLittle(_))));
+    for subject in [Subject::CrossValidated, Subject::SourcesApart] {
+        assert!(matches!(bench::run(&folder, subject, &PRICES), Err(RouterError::TooLittle(_))), "{subject:?}");
+    }
+    bench::run(&folder, Subject::Router(Router::shipped()), &PRICES).expect("a router as it is needs no outcomes");
 }
 
 fn outcomes(count: usize, right: bool) -> Vec<Judged> {

@@ -19,8 +19,12 @@ pub(crate) struct Train {
 
 impl Train {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        eprintln!("training takes about a minute");
-        write(&train::train(&Folder::read(&self.data)?)?, &self.output)?;
+        let folder = Folder::read(&self.data)?;
+        for note in &folder.notes {
+            eprintln!("left out: {note}");
+        }
+        eprintln!("training takes some ten seconds");
+        write(&train::train(&folder)?, &self.output)?;
         Ok(ExitCode::SUCCESS)
     }
 }

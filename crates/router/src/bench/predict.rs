@@ -54,6 +54,9 @@ pub(super) fn crossed(folder: &Folder, examples: &[Vec<Example>]) -> Result<Pred
 /// Each source by a router trained on the others, without the prompts that it shares with them.
 pub(super) fn apart(folder: &Folder, examples: &[Vec<Example>]) -> Result<Predictions, RouterError> {
     let judged: Vec<usize> = (0..examples.len()).filter(|source| is_judged(&examples[*source])).collect();
+    if judged.is_empty() {
+        return Err(RouterError::TooLittle("no outcomes of any model".to_owned()));
+    }
     let models = each(judged.len(), |at| {
         let mut own: Vec<u64> = examples[judged[at]].iter().map(|example| example.group).collect();
         own.sort_unstable();
