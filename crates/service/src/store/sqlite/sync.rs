@@ -38,14 +38,20 @@ impl Syncer {
 
     pub(super) fn run(self, stopped: &Receiver<()>) {
         loop {
-            let last = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
-            if let Err(error) = self.sync() {
+            let is_last = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
+            let synced = if is_last { self.sync_last() } else { self.sync() };
+            if let Err(error) = synced {
                 tracing::warn!(error, "what the ledger has committed could not be brought to the disk; trying again");
             }
-            if last {
+            if is_last {
                 return;
             }
         }
+    }
+
+    /// The writer has gone. Where nobody else had opened the log, it has brought all of it to the file, and removed it.
+    fn sync_last(&self) -> Result<(), String> {
+        if self.log.exists() { self.sync() } else { Ok(()) }
     }
 
     fn sync(&self) -> Result<(), String> {
@@ -58,5 +64,39 @@ impl Syncer {
             self.connection.query_row(checkpoint, [], |row| row.get(1)).map_err(|error| error.to_string())?;
         self.log_is_long.store(pages > LOG_PAGES_MAX, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::store::sqlite::Options;
+
+    fn opened(folder: &Path) -> (Writer, Syncer) {
+        let clock = Arc::new(open::Clock::new(Options::default().clock));
+        let writer = open::writer(folder, false, &clock).expect("a new ledger");
+        let syncer = Syncer::open(&open::file(folder), &writer).expect("it is there");
+        (writer, syncer)
+    }
+
+    #[test]
+    fn a_log_that_the_writer_has_removed_is_no_trouble() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (writer, syncer) = opened(folder.path());
+        assert!(syncer.log.exists());
+        drop(writer);
+        assert!(!syncer.log.exists());
+        assert_eq!(syncer.sync_last(), Ok(()));
+    }
+
+    #[test]
+    fn a_log_that_somebody_else_has_removed_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (_writer, syncer) = opened(folder.path());
+        assert_eq!(syncer.sync(), Ok(()));
+        fs::remove_file(&syncer.log).expect("it is there");
+        syncer.sync().expect_err("what was committed is nowhere");
     }
 }
