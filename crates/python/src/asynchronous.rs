@@ -84,12 +84,12 @@ impl AsyncCore {
         Ok(AsyncStreamCore(Source::new(state)))
     }
 
-    fn batch(&self, call: BatchCall) -> AsyncBatch {
-        AsyncBatch::new(self.client.clone(), call.batch())
+    fn batch(&self, call: BatchCall) -> PyResult<AsyncBatch> {
+        Ok(AsyncBatch::new(self.client.clone(), call.batch()?))
     }
 
     fn create_batch(&self, mailbox: &Mailbox, id: u64, call: BatchCall) -> PyResult<Task> {
-        let (batches, batch) = (self.client.batches(), call.batch());
+        let (batches, batch) = (self.client.batches(), call.batch()?);
         spawn(mailbox, id, async move { Ok(Outcome::Job(Box::new(batches.create(batch).await?))) })
     }
 

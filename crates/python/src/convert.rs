@@ -78,6 +78,9 @@ pub(crate) fn batch_result<'py>(py: Python<'py>, event: &BatchEvent) -> PyResult
     );
     let more = PyDict::new(py);
     more.set_item("index", index)?;
+    if let Some(route) = &result.route {
+        more.set_item("route", self::route(py, route)?)?;
+    }
     BATCH_RESULT.import(py, REPORTS, "BatchResult")?.call(spec, Some(&more))
 }
 

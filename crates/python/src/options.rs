@@ -85,8 +85,7 @@ impl Call {
             idempotency_key
         );
         if let Some(routing) = self.routing {
-            let routing = Routing::parse(&routing);
-            request = request.routing(routing.map_err(|why| PyValueError::new_err(format!("routing: {why}")))?);
+            request = request.routing(parsed(&routing)?);
         }
         if let Some(timeout) = self.timeout {
             request = request.timeout(seconds(timeout));
@@ -111,12 +110,13 @@ pub(crate) struct BatchCall {
     max_tokens: Option<u32>,
     max_concurrency: Option<u32>,
     max_cost: Option<f64>,
+    routing: Option<String>,
     idempotency_key: Option<String>,
     economy: bool,
 }
 
 impl BatchCall {
-    pub(crate) fn batch(self) -> Batch {
+    pub(crate) fn batch(self) -> PyResult<Batch> {
         let prompts = self.prompts.into_iter().map(|(prompt, id)| BatchPrompt { prompt, id });
         let mut batch = Batch::new(prompts).economy(self.economy);
         // The default is not sent: an economy batch takes no word on it.
@@ -130,8 +130,15 @@ impl BatchCall {
         if let Some(timeout) = self.timeout {
             batch = batch.timeout(seconds(timeout));
         }
-        batch
+        if let Some(routing) = self.routing {
+            batch = batch.routing(parsed(&routing)?);
+        }
+        Ok(batch)
     }
+}
+
+fn parsed(routing: &str) -> PyResult<Routing> {
+    Routing::parse(routing).map_err(|why| PyValueError::new_err(format!("routing: {why}")))
 }
 
 /// A window's length; the façade has refused other words.

@@ -37,12 +37,12 @@ impl SyncCore {
         Ok(Stream { state: Mutex::new(state) })
     }
 
-    fn batch(&self, call: BatchCall) -> Batch {
-        Batch::new(std::sync::Arc::clone(&self.client), call.batch())
+    fn batch(&self, call: BatchCall) -> PyResult<Batch> {
+        Ok(Batch::new(std::sync::Arc::clone(&self.client), call.batch()?))
     }
 
     fn create_batch<'py>(&self, py: Python<'py>, call: BatchCall) -> PyResult<Bound<'py, PyAny>> {
-        self.batch_job(py, self.client.inner().batches().create(call.batch()))
+        self.batch_job(py, self.client.inner().batches().create(call.batch()?))
     }
 
     fn stored_batch<'py>(&self, py: Python<'py>, id: &str) -> PyResult<Bound<'py, PyAny>> {

@@ -54,14 +54,15 @@ def test_what_was_asked_for_is_what_is_sent(server: Scripted, caller):
     server.script([SSE, totals(0)])
     prompts = (text for text in [])
     call = dict(model="haiku", project_id="p", parallel=False, timeout=9, system="s", max_tokens=7, max_concurrency=3)
-    batch(caller.kind, server.url, prompts, max_cost=0.5, idempotency_key="mine", **call)
+    batch(caller.kind, server.url, prompts, max_cost=0.5, routing="economy", idempotency_key="mine", **call)
     (request,) = server.requests
-    assert request.body == dict(call, prompts=[], max_cost=0.5, stream=True)
+    assert request.body == dict(call, prompts=[], max_cost=0.5, routing="economy", stream=True)
     assert (request.path, request.headers["idempotency-key"]) == ("/v1/batch", "mine")
 
 
 def test_a_failed_prompt_fails_no_batch_and_progress_is_told(server: Scripted, caller):
-    server.script([SSE, result(2), HEARTBEAT, result(0, error_code="budget_exceeded"), result(1), totals(3)])
+    route = {"tier": "haiku", "reason": "it is worth its price"}
+    server.script([SSE, result(2, route=route), HEARTBEAT, result(0, error_code="budget_exceeded"), result(1), totals(3)])
     told = []
     answer = batch(caller.kind, server.url, ["a", "b", "c"], on_progress=lambda *counts: told.append(counts))
     assert told == [(1, 0, 3), (1, 1, 3), (2, 1, 3)]
@@ -69,6 +70,7 @@ def test_a_failed_prompt_fails_no_batch_and_progress_is_told(server: Scripted, c
     assert (failed.status, failed.error, failed.error_code) == ("failed", "scripted trouble", "budget_exceeded")
     assert (failed.content, failed.usage, failed.cost, failed.cost_nanos) == (None, None, None, None)
     assert [second.content, third.content] == ["c1", "c2"]
+    assert [failed.route, second.route, third.route] == [None, None, route]
     assert (answer.completed, answer.failed, answer.total_tokens, answer.total_cost_nanos) == (2, 1, 14, 46000)
     assert answer.total_cost == pytest.approx(0.000046) and second.cost == pytest.approx(0.000023)
 
@@ -104,6 +106,7 @@ def test_what_is_wrong_with_all_of_it_raises(service, server: Scripted, caller):
         (None, {}, TypeError, "prompts"),
         (["a"], {"max_cost": float("nan")}, ValueError, "max_cost"),
         ([{"prompt": "a", "ident": "x"}], {}, TypeError, r"prompts\[0\]"),
+        (["a"], {"routing": "cheap"}, ValueError, "routing: takes economy, balanced, quality"),
         (["a"], {"timeout": 0}, ValueError, "timeout"),
         (["a"], {"max_concurrency": 0}, ValueError, "max_concurrency"),
         (["a"], {"max_tokens": 0}, ValueError, "max_tokens"),

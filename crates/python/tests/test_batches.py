@@ -190,10 +190,10 @@ def taken(**more):
 def test_what_was_asked_for_is_what_is_sent_under_one_key(server: Scripted, caller):
     server.script(refusal("overloaded", retryable=True), taken())
     call = dict(model="haiku", project_id="p", parallel=False, timeout=9, system="s", max_tokens=7, max_concurrency=3)
-    stored = Stored(caller.kind, server.url, **FAST).create(["a"], max_cost=0.5, **call)
+    stored = Stored(caller.kind, server.url, **FAST).create(["a"], max_cost=0.5, routing=2, **call)
     assert (stored.id, stored.cancelled_at, stored.ended_at, stored.expires_at) == ("batch_1", None, None, None)
     first, second = server.requests
-    assert first.body == second.body == dict(call, prompts=[{"prompt": "a"}], max_cost=0.5)
+    assert first.body == second.body == dict(call, prompts=[{"prompt": "a"}], max_cost=0.5, routing=2)
     assert first.path == "/v1/batches" and first.headers["idempotency-key"] == second.headers["idempotency-key"]
 
 

@@ -18,8 +18,19 @@ pub struct NewSlice {
     pub id: SliceId,
     /// The batch that its items are of.
     pub batch: BatchId,
-    /// The places of its items, and what is asked of the ledger for each.
-    pub items: Vec<(u32, Reserve)>,
+    /// Its items.
+    pub items: Vec<NewItem>,
+}
+
+/// An item that a slice is to be made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewItem {
+    /// Its place among those of its batch.
+    pub place: u32,
+    /// What is asked of the ledger for it.
+    pub reserve: Reserve,
+    /// How its model was chosen, in JSON, where the caller left that to the service.
+    pub route: Option<String>,
 }
 
 /// A slice that has not ended.
@@ -76,6 +87,8 @@ pub struct SliceItem {
     pub attempts: u32,
     /// The dearest model that is held for, as callers see it.
     pub model: String,
+    /// How the model was chosen: see [`NewItem::route`].
+    pub route: Option<String>,
     /// What is held; `None` once it is settled.
     pub held: Option<Held>,
 }

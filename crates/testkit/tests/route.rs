@@ -8,7 +8,7 @@ use std::{
 use claude_code_api_router::Router;
 use claude_code_api_service::{config::Settings, project::ProjectId};
 use claude_code_api_testkit::{Answer, Program, Simulator, TestServer, json_of, run, send};
-use claude_code_api_wire::{ErrorCode, Period, Route, RouteResponse, Routing};
+use claude_code_api_wire::{BatchEvent, BatchResponse, BatchResult, ErrorCode, Period, Route, RouteResponse, Routing};
 use serde_json::{Value, json};
 
 const EASY: &str = "Which planet is the largest of the solar system?\nA. Mars\nB. Jupiter\nC. Venus\nD. Earth";
@@ -121,6 +121,54 @@ async fn a_nearly_spent_budget_gives_haiku_and_one_that_covers_nothing_is_exceed
     for error in [route(&server, asked.clone()).await.error(), server.caller().complete(asked).await.error()] {
         assert_eq!(error.error.code, ErrorCode::BudgetExceeded);
     }
+}
+
+#[tokio::test]
+async fn results_of_batches_say_why_as_well() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let batch = |routing: &str| json!({"prompts": [EASY, HARD], "max_tokens": 1_000, "routing": routing});
+    let (mut expected, mut stored) = (Vec::new(), batch("economy"));
+    for prompt in [EASY, HARD] {
+        let asked = json!({"prompt": prompt, "max_tokens": 1_000, "routing": "economy"});
+        expected.push(routed(&server, asked).await.route);
+    }
+    assert_ne!(expected[0].tier, expected[1].tier);
+    let waited: BatchResponse = server.caller().post("/v1/batch", batch("economy").to_string()).await.json();
+    assert_eq!(chosen(waited.results.expect("of each prompt").iter()), expected);
+    assert_eq!(chosen(results(&server, &stored).await.iter().map(|event| &event.result)), expected);
+    stored["economy"] = json!(true);
+    let half = chosen(results(&server, &stored).await.iter().map(|event| &event.result));
+    for (half, whole) in half.iter().zip(&expected) {
+        assert_eq!((&half.tier, &half.reason), (&whole.tier, &whole.reason));
+        let costs = half.tiers.iter().zip(&whole.tiers).map(|(half, whole)| half.cost / whole.cost);
+        let worth = half.worth.expect("as before") / whole.worth.expect("as before");
+        assert!(costs.chain([worth]).all(|ratio| (ratio - 0.5).abs() < 1e-9), "{half:?}");
+    }
+    stored["model"] = json!("haiku");
+    assert!(results(&server, &stored).await.iter().all(|event| event.result.route.is_none()), "nobody chose");
+
+    // Haiku's worst case, and no other's.
+    server.limit_money("thrifty", 1_000_000).await;
+    let mut dear = batch("quality");
+    (dear["project_id"], dear["economy"], dear["prompts"]) = (json!("thrifty"), json!(true), json!([HARD]));
+    let [event] = results(&server, &dear).await.try_into().expect("one prompt");
+    let route = event.result.route.expect("the service chose");
+    assert_eq!((event.result.model.as_deref(), route.tier.as_str()), (Some("haiku"), "haiku"));
+    assert!(route.reason.starts_with("what is left of the budget does not cover "), "{route:?}");
+}
+
+/// Those of a stored batch, by their places.
+async fn results(server: &TestServer, batch: &Value) -> Vec<BatchEvent> {
+    let id = server.caller().store_batch(batch).await.id;
+    server.caller().batch_over(&id).await;
+    let mut results = server.caller().batch_results(&id, 0).await;
+    results.sort_by_key(|event| event.index);
+    results
+}
+
+fn chosen<'a>(results: impl Iterator<Item = &'a BatchResult>) -> Vec<Route> {
+    results.map(|result| result.route.clone().expect("the service chose")).collect()
 }
 
 #[tokio::test]

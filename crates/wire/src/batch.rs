@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::{ErrorCode, Routing, Usage};
+use crate::{ErrorCode, Route, Routing, Usage};
 
 /// The body of `POST /v1/batch`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -169,6 +169,9 @@ pub struct BatchResult {
     pub model: Option<String>,
     /// The id of the model that really ran.
     pub model_id: Option<String>,
+    /// How the model was chosen, when the request said `auto`. Else it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
 }
 
 /// Whether a prompt was answered.

@@ -158,6 +158,7 @@ def batch(
     max_tokens: Optional[int],
     max_concurrency: Optional[int],
     max_cost: Optional[float],
+    routing: Optional[Routing],
     idempotency_key: Optional[str],
     economy: bool = False,
 ) -> Dict[str, Any]:
@@ -173,6 +174,7 @@ def batch(
         "max_tokens": whole("max_tokens", max_tokens, 1, 1_000_000),
         "max_concurrency": whole("max_concurrency", max_concurrency, 1, 1_000),
         "max_cost": number("max_cost", max_cost),
+        "routing": _routing(routing),
         "idempotency_key": text("idempotency_key", idempotency_key),
         "economy": flag("economy", economy),
     }

@@ -271,6 +271,7 @@ class AsyncClaudeClient:
         max_tokens: Optional[int] = None,
         max_concurrency: Optional[int] = None,
         max_cost: Optional[float] = None,
+        routing: Optional[Routing] = None,
         idempotency_key: Optional[str] = None,
         on_progress: Optional[Callable[[int, int, int], object]] = None,
         progress: bool = False,
@@ -282,6 +283,7 @@ class AsyncClaudeClient:
         timeout: seconds that each prompt may take on the service, from when it is its turn; 600 when not given. The batch has no
         limit in all; it fails when not a byte has come for 60 seconds.
         max_cost: USD that each prompt may cost.
+        routing: as for ``complete()``, for each prompt.
         on_progress: called after each result with how many were completed, how many failed, and how many prompts there are.
         progress: shows a bar on standard error, when that is a terminal.
         Cancellation cancels on the service what is unfinished.
@@ -296,6 +298,7 @@ class AsyncClaudeClient:
             max_tokens=max_tokens,
             max_concurrency=max_concurrency,
             max_cost=max_cost,
+            routing=routing,
             idempotency_key=idempotency_key,
         )
         return await stream.gather(on_progress, progress)
@@ -312,6 +315,7 @@ class AsyncClaudeClient:
         max_tokens: Optional[int] = None,
         max_concurrency: Optional[int] = None,
         max_cost: Optional[float] = None,
+        routing: Optional[Routing] = None,
         idempotency_key: Optional[str] = None,
     ) -> AsyncBatchStream:
         """The results as they complete: an iterator of :class:`BatchResult`, each with the ``index`` of its prompt."""
@@ -327,6 +331,7 @@ class AsyncClaudeClient:
             max_tokens,
             max_concurrency,
             max_cost,
+            routing,
             idempotency_key,
         )
         return AsyncBatchStream(self._open().batch(call), len(call["prompts"]))

@@ -6,7 +6,7 @@ import time
 from typing import AsyncIterator, Callable, Iterable, Iterator, List, NoReturn, Optional, Union
 
 from . import _arguments
-from ._arguments import BatchPrompt
+from ._arguments import BatchPrompt, Routing
 from ._async import run
 from ._batch import Bar, OnProgress, Tally
 from ._errors import TimeoutError
@@ -68,6 +68,7 @@ class Batches:
         max_tokens: Optional[int] = None,
         max_concurrency: Optional[int] = None,
         max_cost: Optional[float] = None,
+        routing: Optional[Routing] = None,
         idempotency_key: Optional[str] = None,
         economy: bool = False,
     ) -> BatchJob:
@@ -77,7 +78,7 @@ class Batches:
         economy: at half price, within 24 hours. The service refuses ``parallel=False``, ``timeout`` and ``max_concurrency`` beside it.
         """
         call = _arguments.batch(
-            prompts, model, project_id, parallel, timeout, system, max_tokens, max_concurrency, max_cost, idempotency_key, economy
+            prompts, model, project_id, parallel, timeout, system, max_tokens, max_concurrency, max_cost, routing, idempotency_key, economy
         )
         return self._core().create_batch(call)
 
@@ -143,12 +144,13 @@ class AsyncBatches:
         max_tokens: Optional[int] = None,
         max_concurrency: Optional[int] = None,
         max_cost: Optional[float] = None,
+        routing: Optional[Routing] = None,
         idempotency_key: Optional[str] = None,
         economy: bool = False,
     ) -> BatchJob:
         """As :meth:`Batches.create`."""
         call = _arguments.batch(
-            prompts, model, project_id, parallel, timeout, system, max_tokens, max_concurrency, max_cost, idempotency_key, economy
+            prompts, model, project_id, parallel, timeout, system, max_tokens, max_concurrency, max_cost, routing, idempotency_key, economy
         )
         core = self._core()
         job: BatchJob = await run(lambda mailbox, task_id: core.create_batch(mailbox, task_id, call))

@@ -140,6 +140,7 @@ class ClaudeClient:
         max_tokens: Optional[int] = None,
         max_concurrency: Optional[int] = None,
         max_cost: Optional[float] = None,
+        routing: Optional[Routing] = None,
         idempotency_key: Optional[str] = None,
         on_progress: Optional[Callable[[int, int, int], object]] = None,
         progress: bool = False,
@@ -151,6 +152,7 @@ class ClaudeClient:
         timeout: seconds that each prompt may take on the service, from when it is its turn; 600 when not given. The batch has no
         limit in all; it fails when not a byte has come for 60 seconds.
         max_cost: USD that each prompt may cost.
+        routing: as for ``complete()``, for each prompt.
         on_progress: called after each result with how many were completed, how many failed, and how many prompts there are.
         progress: shows a bar on standard error, when that is a terminal.
         Ctrl-C raises BatchInterrupted, which has the results until then, and cancels the others on the service.
@@ -165,6 +167,7 @@ class ClaudeClient:
             max_tokens=max_tokens,
             max_concurrency=max_concurrency,
             max_cost=max_cost,
+            routing=routing,
             idempotency_key=idempotency_key,
         )
         return stream.gather(on_progress, progress)
@@ -181,6 +184,7 @@ class ClaudeClient:
         max_tokens: Optional[int] = None,
         max_concurrency: Optional[int] = None,
         max_cost: Optional[float] = None,
+        routing: Optional[Routing] = None,
         idempotency_key: Optional[str] = None,
     ) -> BatchStream:
         """The results as they complete: an iterator of :class:`BatchResult`, each with the ``index`` of its prompt."""
@@ -196,6 +200,7 @@ class ClaudeClient:
             max_tokens,
             max_concurrency,
             max_cost,
+            routing,
             idempotency_key,
         )
         return BatchStream(self._open().batch(call), len(call["prompts"]))

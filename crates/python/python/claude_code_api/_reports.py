@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 from ._types import Record, Usage
 
@@ -20,13 +20,14 @@ class BatchResult(Record):
     cost: Optional[float]
     error: Optional[str]
     # Beyond the specification: what was wrong, for programs; the exact cost in nano-dollars; id of the call; what ran; the place
-    # among the prompts, from 0.
+    # among the prompts, from 0; how the model was chosen, where it was "auto".
     error_code: Optional[str] = None
     cost_nanos: Optional[int] = None
     call_id: Optional[str] = None
     model: Optional[str] = None
     model_id: Optional[str] = None
     index: int = 0
+    route: Optional[Dict[str, Any]] = None
 
 
 @dataclass(repr=False, eq=False)

@@ -75,6 +75,15 @@ impl Offered {
         self.routed.bound.tokens
     }
 
+    /// How the best model was chosen, in JSON, where the caller left that to the service. At half the price the same is chosen, and a
+    /// right answer taken to be worth half.
+    pub(crate) fn route(&self) -> Option<String> {
+        let mut route = self.routed.explained(0, 0)?;
+        route.tiers.iter_mut().for_each(|tier| tier.cost *= 0.5);
+        route.worth = route.worth.map(|usd| usd * 0.5);
+        Some(serde_json::json!(route).to_string())
+    }
+
     /// Takes in what the ledger says.
     pub(crate) fn admission(&self, reserved: Reserved) -> Result<Admission, CallFailure> {
         match reserve::understood(&self.reserve, reserved)? {
@@ -135,7 +144,7 @@ impl Settling<'_> {
             cost_nanos: spent.cost.0,
             project: self.project.as_str().to_owned(),
             backend: spent.backend,
-            route: None,
+            route: item.route.as_deref().and_then(|kept| route::explained_later(kept, &item.model)),
             clamped: None,
             replayed: false,
             closing: Vec::new(),

@@ -60,6 +60,7 @@ pub(super) fn result(BatchPrompt { prompt, id }: BatchPrompt, end: End) -> Batch
         call_id: None,
         model: None,
         model_id: None,
+        route: None,
     };
     match end {
         Ok((answer, text)) => BatchResult {
@@ -71,6 +72,7 @@ pub(super) fn result(BatchPrompt { prompt, id }: BatchPrompt, end: End) -> Batch
             call_id: Some(answer.id.clone()),
             model: Some(answer.model.clone()),
             model_id: Some(answer.model_id.clone()),
+            route: answer.route.clone(),
             ..failed
         },
         Err(failure) => {

@@ -17,7 +17,7 @@ use crate::{
     id::{BatchId, SliceId},
     job::{EndedItem, Item, Terms},
     ledger::{Grant, Reserved},
-    slice::{ITEMS_MAX, NewSlice, Slice},
+    slice::{ITEMS_MAX, NewItem, NewSlice, Slice},
 };
 
 /// The most bytes of a slice's prompts, by their bounds.
@@ -165,7 +165,12 @@ impl Forming {
         if offered.is_empty() {
             return Step::Nothing;
         }
-        let items = offered.iter().map(|(place, offered)| (*place, offered.reserve.clone())).collect();
+        let item = |(place, offered): &(u32, Offered)| NewItem {
+            place: *place,
+            reserve: offered.reserve.clone(),
+            route: offered.route(),
+        };
+        let items = offered.iter().map(item).collect();
         let new = NewSlice { id: SliceId::new(), batch: self.id, items };
         let Some(holds) = hold(app, &new).await else { return Step::Nothing };
         let (held, uncertain) = self.sort(dialect, offered, holds);

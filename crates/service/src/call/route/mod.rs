@@ -187,12 +187,26 @@ impl Routed {
         let best = self.targets[0].offer.shown_as();
         let reason = match index {
             0 => choice.route.reason.clone(),
-            _ if index == covered => format!("what is left of the budget does not cover {best}"),
+            _ if index == covered => not_covered(best),
             _ => format!("{best} did not answer"),
         };
         let tier = self.targets[index].offer.tier.unwrap_or(choice.tiers[0]);
         Some(Route { tier: tier.as_str().to_owned(), reason, ..choice.route.clone() })
     }
+}
+
+fn not_covered(best: &str) -> String {
+    format!("what is left of the budget does not cover {best}")
+}
+
+/// How this tier came to run, where it was kept how the best was chosen.
+pub(super) fn explained_later(kept: &str, tier: &str) -> Option<Route> {
+    let route: Route = serde_json::from_str(kept).ok()?;
+    Some(if route.tier == tier {
+        route
+    } else {
+        Route { reason: not_covered(&route.tier), tier: tier.to_owned(), ..route }
+    })
 }
 
 /// Whether any backend has this model, and it a price.

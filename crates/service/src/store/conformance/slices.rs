@@ -7,7 +7,7 @@ use crate::{
     id::{BatchId, SliceId},
     ledger::{OF_A_JOB, Reserve, Reserved},
     project::ProjectId,
-    slice::{Adopted, Held, NewSlice, Slice, SliceChange, SliceItem},
+    slice::{Adopted, Held, NewItem, NewSlice, Slice, SliceChange, SliceItem},
     window::Period,
 };
 
@@ -32,7 +32,9 @@ async fn batch(store: &Arc<dyn Store>, project: &ProjectId, items: u32) -> Batch
 }
 
 fn new(batch: BatchId, project: &ProjectId, places: &[u32]) -> NewSlice {
-    let items = places.iter().map(|place| (*place, held_for(project))).collect();
+    let route = |place: u32| (place == 1).then(|| "chosen".to_owned());
+    let item = |place: &u32| NewItem { place: *place, reserve: held_for(project), route: route(*place) };
+    let items = places.iter().map(item).collect();
     NewSlice { id: SliceId::new(), batch, items }
 }
 
@@ -66,10 +68,11 @@ async fn what_is_held_for_is_in_the_slice_and_nothing_else(store: &Arc<dyn Store
     assert_eq!(usage(&**store, &project, Period::Month).await.held, tokens(60), "held once");
     let held = Some(Held { amount: tokens(30), input_tokens: 10 });
     let of = |at: usize| SliceItem {
-        place: first.items[at].0,
-        entry: first.items[at].1.id,
+        place: first.items[at].place,
+        entry: first.items[at].reserve.id,
         attempts: 1,
         model: "sonnet".to_owned(),
+        route: first.items[at].route.clone(),
         held,
     };
     assert_eq!(items(store, first.id).await, [of(0), of(1)]);
@@ -94,13 +97,13 @@ async fn a_slice_goes_by_what_upstream_says(store: &Arc<dyn Store>) {
     assert!(slice(store, new.id).await.expect("it is open").sent_at >= Some(made.created_at));
     change(store, new.id, SliceChange::Submitted("upstream-1".to_owned())).await;
     assert_eq!(slice(store, new.id).await.expect("it is open").upstream.as_deref(), Some("upstream-1"));
-    let reserve = &new.items[0].1;
+    let reserve = &new.items[0].reserve;
     settle(&**store, reserve, Some(spent(5, 5))).await;
     let settled = items(store, new.id).await.swap_remove(0);
     assert_eq!((settled.held, settled.model.as_str()), (None, "sonnet"), "it is settled, and has no result yet");
     store.end_items(id, vec![batches::ended(0, "done")]).await.expect("the store works");
     assert_eq!(places(store, new.id).await, [1]);
-    settle(&**store, &new.items[1].1, None).await;
+    settle(&**store, &new.items[1].reserve, None).await;
     store.end_items(id, vec![batches::ended(1, "failed")]).await.expect("the store works");
     assert!(batches::job(store, id).await.ended_at.is_some());
     change(store, new.id, SliceChange::Ended).await;
@@ -122,7 +125,7 @@ async fn what_a_job_holds_is_no_call(store: &Arc<dyn Store>) {
     assert!(super::granted(&**store, &call).await.epoch != OF_A_JOB, "one call may run beside them");
     let another = reserve(&project, vec![candidate(1, 1)]);
     assert_eq!(store.reserve(another).await, Ok(Reserved::CallsMax(1)));
-    for reserve in new.items.iter().map(|(_, reserve)| reserve).chain([&call]) {
+    for reserve in new.items.iter().map(|item| &item.reserve).chain([&call]) {
         settle(&**store, reserve, None).await;
     }
     let next = reserve(&project, vec![candidate(1, 1)]);
@@ -135,7 +138,7 @@ async fn an_item_waits_again_that_is_returned(store: &Arc<dyn Store>) {
     let id = batch(store, &project, 2).await;
     let first = new(id, &project, &[0, 1]);
     opened(store, &first).await;
-    settle(&**store, &first.items[0].1, None).await;
+    settle(&**store, &first.items[0].reserve, None).await;
     store.return_items(first.id, vec![0]).await.expect("the store works");
     assert_eq!(places(store, first.id).await, [1]);
     assert_eq!(batches::taken(store, id, 9).await, [0]);
@@ -188,7 +191,7 @@ async fn a_cancelled_batch_ends_with_its_slices(store: &Arc<dyn Store>) {
     store.return_items(new.id, vec![1]).await.expect("the store works");
     assert!(batches::job(store, id).await.ended_at.is_some());
     assert!(batches::taken(store, id, 9).await.is_empty());
-    for (_, reserve) in &new.items {
-        settle(&**store, reserve, None).await;
+    for item in &new.items {
+        settle(&**store, &item.reserve, None).await;
     }
 }

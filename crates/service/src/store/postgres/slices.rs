@@ -14,7 +14,7 @@ use super::{
 use crate::{
     id::{BatchId, EntryId, SliceId},
     ledger::{Reserve, Reserved},
-    slice::{Adopted, Held, NewSlice, Slice, SliceChange, SliceItem},
+    slice::{Adopted, Held, NewItem, NewSlice, Slice, SliceChange, SliceItem},
     store::jobs::{Job, Outcome},
     window::Moment,
 };
@@ -24,8 +24,9 @@ const OURS: &str = "select place from item where batch = $1 and place = any($2) 
     and (epoch = $3 or slice = $4) for update";
 const OPEN: &str =
     "insert into slice (id, batch, epoch, created_at, sent_at) values ($1, $2, $3, $4, $4) on conflict do nothing";
-const PUT_ITEMS: &str = "update item set slice = $2, entry = new.entry, epoch = null, attempts = attempts + 1
-    from unnest($3::bigint[], $4::uuid[]) as new (place, entry)
+const PUT_ITEMS: &str =
+    "update item set slice = $2, entry = new.entry, route = new.route, epoch = null, attempts = attempts + 1
+    from unnest($3::bigint[], $4::uuid[], $5::text[]) as new (place, entry, route)
     where item.batch = $1 and item.place = new.place and slice is null";
 const TAKE: &str = "update slice set epoch = $1 where id = any(array(
         select id from slice where ended_at is null and epoch is null for update skip locked
@@ -45,7 +46,7 @@ const LOCK: &str = "select upstream from slice where id = $1 for update";
 const WHOSE: &str = "select upstream, adopted and ended_at is null from slice where upstream = any($1)";
 const ADOPT: &str = "update slice set upstream = $2, adopted = true where id = $1";
 const ITEMS: &str = "select place, item.entry, attempts, coalesce(reservation.model, entry.model, ''),
-        reservation.input_tokens, reservation.held_tokens, reservation.held_nanos
+        reservation.input_tokens, reservation.held_tokens, reservation.held_nanos, route
     from item left join reservation on reservation.id = item.entry left join entry on entry.id = item.entry
     where item.batch = (select batch from slice where id = $1) and slice = $1 and number is null order by place";
 const BATCH: &str =
@@ -72,25 +73,26 @@ pub(super) async fn carry_out(db: &Connection, epoch: i64, job: &Job, again: boo
 }
 
 async fn open(db: &Connection, epoch: i64, slice: &NewSlice, again: bool) -> Result<Vec<(u32, Reserved)>, Failure> {
-    let reserves: Vec<&Reserve> = slice.items.iter().map(|(_, reserve)| reserve).collect();
+    let reserves: Vec<&Reserve> = slice.items.iter().map(|item| &item.reserve).collect();
     let named = Named::of(&reserves);
     let mut books = load(db, epoch, &named).await?;
     if again {
         load_gone(db, &mut books, &named).await?;
     }
     let (id, batch) = (slice.id.as_uuid(), slice.batch.as_uuid());
-    let places: Vec<i64> = slice.items.iter().map(|(place, _)| i64::from(*place)).collect();
+    let places: Vec<i64> = slice.items.iter().map(|item| i64::from(item.place)).collect();
     let ours: BTreeSet<i64> =
         db.query(OURS, &[batch, &places, &epoch, id]).await?.iter().map(|row| row.get(0)).collect();
-    let items = slice.items.iter().filter(|(place, _)| ours.contains(&i64::from(*place)));
-    let holds: Vec<(u32, Reserved)> = items.map(|(place, reserve)| (*place, books.reserve(reserve))).collect();
-    let is_held = |place: &u32| holds.iter().any(|(of, hold)| of == place && matches!(hold, Reserved::Granted(_)));
-    let (places, entries): (Vec<i64>, Vec<&Uuid>) = (slice.items.iter().filter(|(place, _)| is_held(place)))
-        .map(|(place, reserve)| (i64::from(*place), reserve.id.as_uuid()))
-        .unzip();
-    if !places.is_empty() {
+    let items = slice.items.iter().filter(|item| ours.contains(&i64::from(item.place)));
+    let holds: Vec<(u32, Reserved)> = items.map(|item| (item.place, books.reserve(&item.reserve))).collect();
+    let is_held = |place: u32| holds.iter().any(|(of, hold)| *of == place && matches!(hold, Reserved::Granted(_)));
+    let held: Vec<&NewItem> = slice.items.iter().filter(|item| is_held(item.place)).collect();
+    if !held.is_empty() {
+        let places: Vec<i64> = held.iter().map(|item| i64::from(item.place)).collect();
+        let entries: Vec<&Uuid> = held.iter().map(|item| item.reserve.id.as_uuid()).collect();
+        let routes: Vec<Option<&str>> = held.iter().map(|item| item.route.as_deref()).collect();
         db.execute(OPEN, &[id, batch, &epoch, &books.now.0]).await?;
-        db.execute(PUT_ITEMS, &[batch, id, &places, &entries]).await?;
+        db.execute(PUT_ITEMS, &[batch, id, &places, &entries, &routes]).await?;
     }
     rows::save_and_commit(db, &books.take_changes()).await?;
     Ok(holds)
@@ -168,6 +170,7 @@ pub(super) async fn items(db: &Connection, id: SliceId) -> Result<Vec<SliceItem>
             entry: EntryId::from_uuid(row.get(1)),
             attempts: u32::try_from(row.get::<_, i64>(2)).unwrap_or(u32::MAX),
             model: row.get(3),
+            route: row.get("route"),
             held: input_tokens.map(|input_tokens| Held { amount: amount(row, 5), input_tokens }),
         }
     };

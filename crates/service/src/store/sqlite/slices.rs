@@ -8,7 +8,7 @@ use super::{batches, rows::amount};
 use crate::{
     id::{BatchId, EntryId, SliceId},
     ledger::Reserved,
-    slice::{Adopted, Held, NewSlice, Slice, SliceChange, SliceItem},
+    slice::{Adopted, Held, NewItem, NewSlice, Slice, SliceChange, SliceItem},
     window::Moment,
 };
 
@@ -23,7 +23,7 @@ pub(super) fn ours(db: &Connection, slice: &NewSlice, epoch: i64) -> Result<BTre
     let sql = "select 1 from item where batch = ?1 and place = ?2 and number is null and (epoch = ?3 or slice = ?4)";
     let mut is_ours = db.prepare_cached(sql)?;
     let mut ours = BTreeSet::new();
-    for (place, _) in &slice.items {
+    for NewItem { place, .. } in &slice.items {
         if is_ours.exists(params![slice.batch.as_bytes(), place, epoch, slice.id.as_bytes()])? {
             ours.insert(*place);
         }
@@ -47,11 +47,11 @@ pub(super) fn open(
     let put = "insert or ignore into slice (id, batch, epoch, created_at, sent_at) values (?1, ?2, ?3, ?4, ?4)";
     db.prepare_cached(put)?.execute(params![slice.id.as_bytes(), slice.batch.as_bytes(), epoch, now.0])?;
     let mut put = db.prepare_cached(
-        "update item set slice = ?3, entry = ?4, epoch = null, attempts = attempts + 1
+        "update item set slice = ?3, entry = ?4, route = ?5, epoch = null, attempts = attempts + 1
          where batch = ?1 and place = ?2 and slice is null",
     )?;
-    for (place, reserve) in slice.items.iter().filter(|(place, _)| held.contains(place)) {
-        put.execute(params![slice.batch.as_bytes(), place, slice.id.as_bytes(), reserve.id.as_bytes()])?;
+    for NewItem { place, reserve, route } in slice.items.iter().filter(|item| held.contains(&item.place)) {
+        put.execute(params![slice.batch.as_bytes(), place, slice.id.as_bytes(), reserve.id.as_bytes(), route])?;
     }
     Ok(())
 }
@@ -124,7 +124,7 @@ pub(super) fn adopt(db: &Connection, id: SliceId, found: &[String]) -> Result<Ad
 
 pub(super) fn items(db: &Connection, id: SliceId) -> Result<Vec<SliceItem>> {
     let sql = "select place, item.entry, attempts, coalesce(reservation.model, entry.model, ''), reservation.held_tokens,
-               reservation.held_nanos, reservation.input_tokens from item
+               reservation.held_nanos, reservation.input_tokens, route from item
                left join reservation on reservation.id = item.entry left join entry on entry.id = item.entry
                where item.batch = (select batch from slice where id = ?1) and slice = ?1 and number is null order by place";
     let read = |row: &Row<'_>| {
@@ -136,6 +136,7 @@ pub(super) fn items(db: &Connection, id: SliceId) -> Result<Vec<SliceItem>> {
             entry: EntryId::from_bytes(row.get(1)?),
             attempts: row.get(2)?,
             model: row.get(3)?,
+            route: row.get(7)?,
             held: held.transpose()?,
         })
     };

@@ -232,9 +232,9 @@ impl Writer {
     fn open_slice(&mut self, slice: &NewSlice) -> rusqlite::Result<Outcome> {
         let ours = slices::ours(&self.connection, slice, self.books.epoch)?;
         let mut holds = Vec::new();
-        for (place, reserve) in slice.items.iter().filter(|(place, _)| ours.contains(place)) {
-            self.load(&reserve.project, self.books.now.day())?;
-            holds.push((*place, self.books.reserve(reserve)));
+        for item in slice.items.iter().filter(|item| ours.contains(&item.place)) {
+            self.load(&item.reserve.project, self.books.now.day())?;
+            holds.push((item.place, self.books.reserve(&item.reserve)));
         }
         slices::open(&self.connection, slice, &holds, self.books.epoch, self.books.now)?;
         Ok(Outcome::Holds(holds))

@@ -2,3 +2,6 @@
 alter table project add column routing text;
 alter table project add column tier_min text;
 alter table project add column tier_max text;
+
+-- How the model of an item in a slice was chosen, in JSON.
+alter table item add column route text;
