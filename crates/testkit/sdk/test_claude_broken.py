@@ -154,6 +154,8 @@ def test_without_room_for_another_worker_calls_are_told_when_to_come_back_and_wi
     told = flags(**{"claude-code-workers": "1", "claude-code-isolation": "process"})
     with serving(simulator, *told, user=NOBODY if of == "nproc" and os.geteuid() == 0 else None) as service:
         until(lambda: ready(service) == 1, "a worker is ready")
+        told_apart = "measure=OwnUser" in Path(service.home, "log").read_text()
+        assert told_apart or of == "nofile", "whoever is not root can give a worker no user of its own, and the log says so"
         room = Room(service, of)
         for _ in range(9):
             room.take()

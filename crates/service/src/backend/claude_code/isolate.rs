@@ -73,6 +73,13 @@ impl Isolation {
         self.missing.get(&measure).map(String::as_str)
     }
 
+    /// Says what is not in force.
+    pub fn log(&self) {
+        for (measure, why) in &self.missing {
+            tracing::info!(?measure, why, "workers of Claude Code are less apart: this system does not allow a measure");
+        }
+    }
+
     /// A user for the worker of this slot, where it has one of its own.
     ///
     /// # Errors

@@ -63,6 +63,7 @@ impl ClaudeCode {
         })?;
         let isolation = Isolation::of_system(&program, slots.folder())
             .map_err(|error| format!("cannot start a process: {error}"))?;
+        isolation.log();
         // No word of the real one is told before it is known what the CLI does with one.
         let made_up = upstream.login.as_ref().map(|_| Login::made_up());
         for point in self_test::run_all(&program, &slots, &isolation, made_up.as_ref()).await.points {
