@@ -76,7 +76,11 @@ impl Isolation {
     /// Says what is not in force.
     pub fn log(&self) {
         for (measure, why) in &self.missing {
-            tracing::info!(?measure, why, "workers of Claude Code are less apart: this system does not allow a measure");
+            tracing::info!(
+                ?measure,
+                why,
+                "workers of Claude Code are less apart: this system does not allow a measure"
+            );
         }
     }
 

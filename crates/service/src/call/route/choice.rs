@@ -70,18 +70,10 @@ impl Asking<'_> {
         let lambda = pressure::press(relaxed, self.shares);
         let alone = auto.wanted(&reading, &sight, lambda)?;
         let before = pinned.or_else(|| auto.wanted_before(&conversation, &sight, relaxed));
-        let before = before.filter(|tier| *tier > alone && sight.allows(*tier));
-
         let (tier, reason) = if offered.iter().flatten().all(|(offer, _)| offer.is_embedded) {
             (auto.tier_default, "one model answers here, whatever the tier".to_owned())
-        } else if lambda.is_infinite() {
-            (alone, "next to nothing is left of the budget".to_owned())
-        } else if let Some(before) = before {
-            (before, format!("the conversation is with {}, and changes only to a stronger model", before.as_str()))
-        } else if reading.familiarity <= FAMILIARITY_MIN && alone == auto.tier_default {
-            (alone, "too little of it is like what the router knows: the default tier".to_owned())
         } else {
-            (alone, sight.reason(alone))
+            auto.settled(&reading, &sight, lambda, alone, before)
         };
         let route = Route {
             tier: tier.as_str().to_owned(),
@@ -148,6 +140,27 @@ impl Auto {
         let is_guarded =
             reading.familiarity <= FAMILIARITY_MIN && lambda.is_finite() && sight.allows(self.tier_default);
         if is_guarded { Some(self.tier_default) } else { sight.best(lambda) }
+    }
+
+    /// The tier in the end, and why: the prompt alone wants one, and the conversation is with another, if with any.
+    fn settled(
+        &self,
+        reading: &Reading,
+        sight: &Sight,
+        lambda: f64,
+        alone: Tier,
+        before: Option<Tier>,
+    ) -> (Tier, String) {
+        let stronger = before.filter(|tier| *tier > alone && sight.allows(*tier));
+        if lambda.is_infinite() {
+            (alone, "next to nothing is left of the budget".to_owned())
+        } else if let Some(before) = stronger {
+            (before, format!("the conversation is with {}, and changes only to a stronger model", before.as_str()))
+        } else if reading.familiarity <= FAMILIARITY_MIN && alone == self.tier_default {
+            (alone, "too little of it is like what the router knows: the default tier".to_owned())
+        } else {
+            (alone, sight.reason(alone))
+        }
     }
 
     /// The tier that a conversation is with by what the user has said in it before: the strongest that any of it wanted. So it is known
