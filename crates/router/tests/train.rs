@@ -65,6 +65,17 @@ fn a_folder_without_outcomes_of_claude_is_refused_and_says_how_many_there_are() 
     bench::run(&folder, Subject::Router(Router::shipped()), &PRICES).expect("a router as it is needs no outcomes");
 }
 
+#[test]
+fn a_folder_of_one_group_is_refused_and_a_number_out_of_range_is_held_to_it() {
+    let mut folder = common::folder(200);
+    folder.sources[0].rows[0].input_tokens = Some(1e12);
+    let file = train(&folder).expect("there is enough").to_bytes();
+    Router::parse(&file).expect("what training writes can be read");
+    folder.sources[0].rows.iter_mut().for_each(|row| row.group = "all".to_owned());
+    let error = train(&folder).expect_err("nothing is left to try it on").to_string();
+    assert!(error.contains("too few groups"), "{error}");
+}
+
 fn outcomes(count: usize, right: bool) -> Vec<Judged> {
     let prompt = |number: usize| format!("List the colours of flag {number}, and name the animal on it.");
     (0..count).map(|number| Judged { prompt: prompt(number), tier: Tier::Haiku, right }).collect()

@@ -115,6 +115,10 @@ async fn a_nearly_spent_budget_gives_haiku_and_one_that_covers_nothing_is_exceed
     );
     let answer = server.caller().complete(asked).await.done();
     assert_eq!((answer.model.as_str(), answer.route), ("haiku", Some(foreseen)));
+    let batch =
+        json!({"prompts": [HARD], "project_id": "spender", "max_tokens": 1_000, "routing": "quality", "economy": true});
+    let [event] = results(&server, &batch).await.try_into().expect("one prompt");
+    assert_eq!(chosen([&event.result].into_iter())[0].tier, "haiku", "at half the price, too");
 
     server.limit_money("broke", 1_000).await;
     let asked = json!({"prompt": HARD, "project_id": "broke", "max_tokens": 1_000});
@@ -155,7 +159,7 @@ async fn results_of_batches_say_why_as_well() {
     let [event] = results(&server, &dear).await.try_into().expect("one prompt");
     let route = event.result.route.expect("the service chose");
     assert_eq!((event.result.model.as_deref(), route.tier.as_str()), (Some("haiku"), "haiku"));
-    assert!(route.reason.starts_with("what is left of the budget does not cover "), "{route:?}");
+    assert!(route.reason.starts_with("what may be spent does not cover "), "{route:?}");
 }
 
 /// Those of a stored batch, by their places.
@@ -226,6 +230,44 @@ async fn a_conversation_keeps_its_model_and_changes_only_to_a_stronger_one() {
     // To a process that has not heard of it, a conversation is with what its turns have wanted.
     let server = TestServer::start_on(&simulator, Settings::default()).await;
     assert_eq!(routed(&server, next).await.route.tier, first);
+}
+
+/// What a tool has answered is no turn of the user's, and makes the input larger and larger.
+#[tokio::test]
+async fn a_turn_of_many_tool_calls_keeps_its_model() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let tools = json!([{"name": "look", "description": "Looks", "input_schema": {"type": "object"}}]);
+    let mut messages = vec![json!({"role": "user", "content": HARD})];
+    let mut models = Vec::new();
+    for round in 0..4 {
+        let asked = json!({"model": "auto", "max_tokens": 1_000, "tools": tools, "messages": messages});
+        let economy = server.caller().request(http::Method::POST, "/v1/messages").header("x-routing", "economy");
+        let answer = send(json_of(economy, asked.to_string())).await.expect("an answer");
+        models.push(answer.json::<Value>()["model"].clone());
+        let id = format!("toolu_{round}");
+        messages.push(
+            json!({"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": "look", "input": {}}]}),
+        );
+        messages.push(json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "a line of what was found ".repeat(2_000)}]}));
+    }
+    assert_eq!(models, vec![models[0].clone(); 4]);
+    assert_ne!(models[0], "claude-haiku-5-5");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_told_again_says_why_in_every_dialect() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    for path in ["/v1/messages", "/v1/chat/completions"] {
+        let asked = json!({"model": "auto", "max_tokens": 100, "messages": conversation(&[EASY])}).to_string();
+        let caller = server.caller().once(path.rsplit('/').next().expect("a word"));
+        let (first, again) = (caller.post(path, asked.clone()).await, caller.post(path, asked).await);
+        assert_eq!(first.body, again.body);
+        assert_eq!(simulator.requests().len(), if path == "/v1/messages" { 1 } else { 2 }, "it was asked once");
+        let route: Route = serde_json::from_str(again.header("x-route")).expect("a route");
+        assert_eq!(route, serde_json::from_str(first.header("x-route")).expect("a route"));
+    }
 }
 
 #[tokio::test]
@@ -299,7 +341,7 @@ async fn the_command_shows_the_choice_as_a_table() {
     let url = format!("http://{}", program.address());
     let ended = run(["route", EASY], &[("CLAUDE_CODE_API_BASE_URL", &url)]).await;
     assert_eq!(ended.code(), Some(0), "{ended:?}");
-    for part in ["haiku (claude-haiku-5-5 on anthropic)", "* haiku", "  sonnet", "  opus", "at most 5 %"] {
+    for part in ["haiku (claude-haiku-5-5 on anthropic)", "* haiku", "  sonnet", "  opus", "routing economy: "] {
         assert!(ended.stdout.contains(part), "{part:?} in {}", ended.stdout);
     }
     let ended = run(["route", "--json", "--routing", "1", HARD], &[("CLAUDE_CODE_API_BASE_URL", &url)]).await;

@@ -81,15 +81,11 @@ fn table(response: &RouteResponse) -> String {
         let _ = writeln!(text, "  {reason}");
     }
     if let (Some(routing), Some(worth)) = (route.routing, route.worth) {
-        let percent = routing.loss_percent();
-        let _ = writeln!(
-            text,
-            "  a right answer is taken to be worth ${worth:.4}: at most {percent} % of them may be lost"
-        );
+        let _ = writeln!(text, "  routing {routing}: a right answer is taken to be worth ${worth:.4}");
     }
     if let (Some(familiarity), Some(router)) = (route.familiarity, &route.router) {
         let percent = 100.0 * familiarity;
-        let _ = writeln!(text, "  {percent:.0} % of its words are known to the router, version {router}");
+        let _ = writeln!(text, "  {percent:.0} % like the prompts that the router knows, version {router}");
     }
     text
 }

@@ -20,6 +20,8 @@ const HASH_BYTES: usize = 32;
 const HEADER_BYTES: usize = MAGIC.len() + 2 + HASH_BYTES;
 const TREES_MAX: usize = 1_000;
 const REFERENCE_MAX: usize = 2_000;
+/// Of a prompt, and of an answer.
+pub(crate) const TOKENS_MAX: u32 = 10_000_000;
 /// No number in the file is larger: predictions are finite because of it.
 const NUMBER_MAX: f32 = 1e6;
 
@@ -149,7 +151,7 @@ impl<'a> Reader<'a> {
 
     fn tokens(&mut self, what: &str) -> Result<u32, RouterError> {
         let tokens = u32::from_le_bytes(self.array(what)?);
-        if tokens <= 10_000_000 { Ok(tokens) } else { Err(broken(format!("holds {tokens} tokens in {what}"))) }
+        if tokens <= TOKENS_MAX { Ok(tokens) } else { Err(broken(format!("holds {tokens} tokens in {what}"))) }
     }
 
     fn count(&mut self, within: RangeInclusive<usize>, what: &str) -> Result<usize, RouterError> {

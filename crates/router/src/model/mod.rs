@@ -6,7 +6,7 @@ mod head;
 mod terms;
 mod tree;
 
-pub(crate) use file::{decode, encode, version_of};
+pub(crate) use file::{TOKENS_MAX, decode, encode, version_of};
 pub(crate) use head::{Head, Weight};
 pub(crate) use terms::{KNOTS, TERMS, Terms, Valued};
 pub(crate) use tree::{DEPTH, LEAVES, NODES, Tree};

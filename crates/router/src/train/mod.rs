@@ -15,7 +15,7 @@ use crate::{
     Router, RouterError,
     data::Folder,
     features::COUNTS,
-    model::{Head, KNOTS, KNOWN, Kind, Model, Reference, TERMS, Terms, Valued, Weight},
+    model::{Head, KNOTS, KNOWN, Kind, Model, Reference, TERMS, TOKENS_MAX, Terms, Valued, Weight},
 };
 
 /// Into how many parts the prompts are cut so that the heads judge what they have not seen.
@@ -52,6 +52,11 @@ pub(crate) fn fit(examples: &[&Example]) -> Result<Model, RouterError> {
         }
     }
     let marked: Vec<&Example> = examples.iter().copied().filter(|example| is_marked(example)).collect();
+    if (0..FOLDS).any(|fold| is_empty_without(&marked, fold)) {
+        return Err(RouterError::TooLittle(
+            "prompts of too few groups: what is learned from some is tried on others".to_owned(),
+        ));
+    }
     let terms = terms(&marked);
     let valued: Vec<Valued> = marked.iter().map(|example| terms.value(&example.features.counts)).collect();
     let unseen = unseen_logits(&marked, &valued);
@@ -79,6 +84,13 @@ pub(crate) fn fit(examples: &[&Example]) -> Result<Model, RouterError> {
 
 fn is_marked(example: &Example) -> bool {
     example.targets.iter().any(|target| target.weight > 0.0)
+}
+
+/// Whether a head would have nothing to learn from, but for this fold.
+fn is_empty_without(examples: &[&Example], fold: u64) -> bool {
+    let learns =
+        |size: usize| examples.iter().any(|example| example.fold(FOLDS) != fold && example.targets[size].weight > 0.0);
+    !(learns(0) && learns(1))
 }
 
 /// Both heads, from the examples that are wanted.
@@ -182,6 +194,11 @@ fn known(examples: &[&Example]) -> Box<[u64; KNOWN]> {
     known
 }
 
+/// Tokens, as the file holds them.
+fn counted(tokens: f64) -> u32 {
+    (tokens as u32).min(TOKENS_MAX)
+}
+
 /// Some of the prompts that Claude has answered: those whose ids have the lowest hashes.
 fn reference(unseen: &[(&Example, [f64; 2])], terms: &Terms, length: &crate::model::Length) -> Vec<Reference> {
     let mut rows: Vec<_> = unseen.iter().collect();
@@ -191,8 +208,8 @@ fn reference(unseen: &[(&Example, [f64; 2])], terms: &Terms, length: &crate::mod
         let tokens = length.tokens(&terms.value(&example.features.counts));
         Reference {
             logits: logits.map(|logit| logit as f32),
-            input_tokens: example.input_tokens as u32,
-            output_tokens: std::array::from_fn(|tier| example.output_tokens[tier].unwrap_or(tokens[tier]) as u32),
+            input_tokens: counted(example.input_tokens),
+            output_tokens: std::array::from_fn(|tier| counted(example.output_tokens[tier].unwrap_or(tokens[tier]))),
         }
     };
     rows.iter().map(row).collect()

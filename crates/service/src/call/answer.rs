@@ -1,10 +1,13 @@
 //! Answer: what a call came to, whatever the dialect it is told in.
 
 use claude_code_api_wire::{Route, StopReason, anthropic::RawEvent};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::usage::Usage;
+
+/// The header of a route.
+const ROUTE: &str = "x-route";
 
 /// A call that has left the queue.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +20,16 @@ pub struct Started {
     pub model_id: String,
     /// What the upstream says beside its answer.
     pub headers: HeaderMap,
+}
+
+impl Started {
+    /// Tells the route where a dialect has no place for it.
+    pub(super) fn tell(&mut self, route: Option<&Route>) {
+        // It is ASCII, but for names of models that are not.
+        if let Some(Ok(route)) = route.map(|route| HeaderValue::try_from(serde_json::json!(route).to_string())) {
+            self.headers.insert(ROUTE, route);
+        }
+    }
 }
 
 /// A call that is complete and settled. What it said is in its feed.
@@ -52,6 +65,8 @@ pub struct Answer {
 impl Answer {
     pub(super) fn started(&self) -> Started {
         let Self { id, model, model_id, .. } = self.clone();
-        Started { id, model, model_id, headers: HeaderMap::new() }
+        let mut started = Started { id, model, model_id, headers: HeaderMap::new() };
+        started.tell(self.route.as_ref());
+        started
     }
 }

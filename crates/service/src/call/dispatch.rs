@@ -9,6 +9,7 @@ use http::HeaderMap;
 
 use super::{
     CallFailure, Request,
+    deadline::Deadline,
     relay::{Attempted, Seen},
     reserve::{self, Reservation},
     retry,
@@ -41,13 +42,13 @@ const HOLDS_MAX: u32 = 2;
 pub(super) async fn first_that_answers<'a>(
     app: &'a App,
     routed: &mut Routed,
-    request: &Request,
+    (request, deadline): (&Request, &Deadline),
     reservation: &mut Reservation<'_>,
     seen: &mut Seen,
 ) -> Result<(Opened, Turn<'a>), CallFailure> {
     let mut holds = 1;
     loop {
-        let failure = match under_one_hold(app, routed, request, reservation, seen).await {
+        let failure = match under_one_hold(app, routed, (request, deadline), reservation, seen).await {
             Ok(opened) => return Ok(opened),
             Err(failure) => failure,
         };
@@ -70,7 +71,7 @@ pub(super) async fn first_that_answers<'a>(
 async fn under_one_hold<'a>(
     app: &'a App,
     routed: &Routed,
-    request: &Request,
+    (request, deadline): (&Request, &Deadline),
     reservation: &Reservation<'_>,
     seen: &mut Seen,
 ) -> Result<(Opened, Turn<'a>), Failure> {
@@ -86,7 +87,10 @@ async fn under_one_hold<'a>(
         // A full queue is no reason for a lesser model.
         let has_another = |next: &&Kept| routed.targets[next.index].offer.tier == target.offer.tier;
         let turn = match turn(app, target.backend.name(), reservation, request).await {
-            Ok(turn) => turn,
+            Ok(turn) => {
+                deadline.begin();
+                turn
+            }
             Err(_) if left.peek().is_some_and(has_another) => continue,
             Err(failure) => return Err(failure),
         };

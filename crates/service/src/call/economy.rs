@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{
     Answer, CallFailure, Caller, Request, bound,
     reserve::{self, Granted, Said},
-    route::{self, Routed},
+    route::{self, Pressure, Routed},
     settle,
 };
 use crate::{
@@ -42,8 +42,8 @@ pub(crate) enum Admission {
 
 impl Offered {
     /// Steps 3 and 4 of 7, up to what is asked of the ledger.
-    pub(crate) fn new(app: &App, caller: &Caller, request: Request) -> Result<Self, CallFailure> {
-        let routed = route::in_economy(app, &caller.project, &request)?;
+    pub(crate) fn new(app: &App, caller: &Caller, request: Request, pressure: &Pressure) -> Result<Self, CallFailure> {
+        let routed = route::in_economy(app, &caller.project, &request, pressure)?;
         let reserve = reserve::asked_for(caller.project.clone(), &request);
         let reserve = Reserve {
             // A call of one attempt has the id of that.

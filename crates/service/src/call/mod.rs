@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::Routing;
-use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
@@ -23,6 +22,7 @@ mod answer;
 mod bound;
 mod claim;
 mod count;
+mod deadline;
 mod dispatch;
 pub(crate) mod economy;
 mod failure;
@@ -40,6 +40,7 @@ mod turn;
 pub use answer::{Answer, Started};
 pub(crate) use claim::{claim, claim_in};
 pub(crate) use count::count;
+use deadline::Deadline;
 pub use failure::CallFailure;
 use feed::Feed;
 pub use feed::{Feeds, Hearing, Update, Updates};
@@ -49,7 +50,7 @@ pub use rate::Rates;
 use reserve::Held;
 pub use retry::Retries;
 pub use route::Auto;
-pub(crate) use route::{Foresight, check_economy, check_model, foresee};
+pub(crate) use route::{Foresight, Pressure, check_economy, check_model, foresee};
 pub use turn::Turns;
 
 /// Who calls, as authentication found out.
@@ -121,8 +122,8 @@ pub fn start(app: &Arc<App>, caller: Caller, request: Request, hearing: Hearing)
 
 /// One call on one screen. Steps 3 to 6 of 7; decoding comes before it, responding after it.
 async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> Result<Answer, CallFailure> {
-    let deadline = Instant::now() + request.timeout;
-    let waiting = relay::Interrupts { app, feed, announced: None, epoch: None, timeout: request.timeout, deadline };
+    let deadline = &Deadline::of(&request);
+    let waiting = relay::Interrupts { app, feed, announced: None, epoch: None, deadline };
     rate::admit(app, &caller.project)?;
     let mut routed = waiting.or(route::candidates(app, &caller.project, &request)).await?;
     let mut reservation = match waiting.or(reserve::or_answer(app, &caller, &request, &mut routed, feed)).await? {
@@ -137,7 +138,7 @@ async fn run(app: &App, caller: Caller, request: Request, feed: &Arc<Feed>) -> R
     let mut seen = relay::Seen::default();
     let answer = async {
         let (opened, turn) =
-            dispatch::first_that_answers(app, &mut routed, &request, &mut reservation, &mut seen).await?;
+            dispatch::first_that_answers(app, &mut routed, (&request, deadline), &mut reservation, &mut seen).await?;
         let end = relay::to_the_end(opened, &reservation, feed, &mut seen).await;
         turn.end();
         end

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use claude_code_api_wire::{Route, StopReason, anthropic::RawEvent};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue};
-use tokio::time::Instant;
+use http::HeaderMap;
 
 use super::{
     CallFailure, Request, Started,
+    deadline::Deadline,
     dispatch::Opened,
     feed::{Announced, Feed},
     reserve::Reservation,
@@ -22,9 +22,6 @@ use crate::{
     price::Terms,
     usage::Usage,
 };
-
-/// What tells the route where a dialect has no place for it.
-const ROUTE: &str = "x-route";
 
 /// How a call ended, and what was seen of it until then.
 pub(super) struct End {
@@ -116,8 +113,7 @@ pub(super) struct Interrupts<'a> {
     pub(super) announced: Option<&'a Announced<'a>>,
     /// The process that holds for the call, once something is held.
     pub(super) epoch: Option<i64>,
-    pub(super) timeout: Duration,
-    pub(super) deadline: Instant,
+    pub(super) deadline: &'a Deadline,
 }
 
 impl Interrupts<'_> {
@@ -128,7 +124,7 @@ impl Interrupts<'_> {
             biased;
             result = step => result,
             () = self.abandoned() => Err(CallFailure::Abandoned),
-            () = tokio::time::sleep_until(self.deadline) => Err(CallFailure::DeadlinePassed { timeout: self.timeout }),
+            () = self.deadline.passed() => Err(CallFailure::DeadlinePassed { timeout: self.deadline.timeout }),
             () = self.app.cut_off() => Err(CallFailure::ShuttingDown),
             () = self.fenced() => Err(CallFailure::LedgerDown),
         }
@@ -232,14 +228,11 @@ impl Seen {
         CallFailure::Backend { backend: self.backend(), message, retryable: true }
     }
 
-    fn started(&self, reservation: &Reservation<'_>, mut headers: HeaderMap) -> Started {
-        let route = self.target.as_ref().and_then(|target| target.route.as_ref());
-        // It is ASCII, but for names of models that are not.
-        if let Some(Ok(route)) = route.map(|route| HeaderValue::try_from(serde_json::json!(route).to_string())) {
-            headers.insert(ROUTE, route);
-        }
+    fn started(&self, reservation: &Reservation<'_>, headers: HeaderMap) -> Started {
         let (model, model_id) = (self.model.clone(), self.model_id.clone());
-        Started { id: reservation.call.to_string(), model, model_id, headers }
+        let mut started = Started { id: reservation.call.to_string(), model, model_id, headers };
+        started.tell(self.target.as_ref().and_then(|target| target.route.as_ref()));
+        started
     }
 
     pub(super) fn backend(&self) -> &'static str {

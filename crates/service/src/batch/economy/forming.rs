@@ -1,6 +1,11 @@
 //! Makes slices of a batch's items: of as many as fit the budget, a slice at a time.
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 use tokio::time::Instant;
@@ -11,7 +16,7 @@ use crate::{
     backend::economy::BatchPrompt,
     batch::runner::Dialect,
     call::{
-        CallFailure, Caller,
+        CallFailure, Caller, Pressure,
         economy::{Admission, Offered},
     },
     id::{BatchId, SliceId},
@@ -52,7 +57,9 @@ pub(super) struct Forming {
     id: BatchId,
     pub(super) terms: Arc<Terms>,
     pub(super) cancel: CancellationToken,
-    /// Taken on, and in no slice.
+    /// Taken on, and not read.
+    taken: VecDeque<Item>,
+    /// Read, and in no slice.
     waiting: VecDeque<(u32, Offered)>,
     /// Ended without having been in one, and not stored.
     ended: Vec<EndedItem>,
@@ -69,6 +76,7 @@ impl Forming {
             id,
             terms: Arc::new(terms),
             cancel: CancellationToken::new(),
+            taken: VecDeque::new(),
             waiting: VecDeque::new(),
             ended: Vec::new(),
             is_all_taken: false,
@@ -80,9 +88,11 @@ impl Forming {
     /// It is still there; items may wait again.
     pub(super) fn seen_again(&mut self, is_cancelled: bool) {
         self.is_all_taken = false;
-        if is_cancelled && !self.cancel.is_cancelled() {
+        if is_cancelled {
             self.cancel.cancel();
+            self.taken.clear();
             self.waiting.clear();
+            // Each time: what another process had taken on when it died may be what the batch still waits for.
             self.is_to_give_back = true;
         }
     }
@@ -94,12 +104,12 @@ impl Forming {
 
     /// The next slice, where there are items and room for them.
     pub(super) async fn next(&mut self, app: &App, dialect: Dialect) -> Option<Formed> {
-        self.tidy(app).await;
         let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
         if rests || self.cancel.is_cancelled() || app.lines().has_waiting(&self.terms.project) {
             return None;
         }
-        self.take_on(app, dialect).await;
+        self.take_on(app).await;
+        self.read(app, dialect).await;
         let formed = loop {
             match self.form(app, dialect).await {
                 Step::Formed(formed) => break Some(formed),
@@ -112,7 +122,7 @@ impl Forming {
     }
 
     /// Stores what ended, and gives back what is not wanted.
-    async fn tidy(&mut self, app: &App) {
+    pub(super) async fn tidy(&mut self, app: &App) {
         if !self.ended.is_empty() {
             let ended = mem::take(&mut self.ended);
             if let Err(error) = app.store().end_items(self.id, ended.clone()).await {
@@ -121,23 +131,28 @@ impl Forming {
             }
         }
         if self.is_to_give_back {
-            let kept = self.waiting.iter().map(|(place, _)| *place);
-            let kept = kept.chain(self.ended.iter().map(|item| item.place)).collect();
-            self.is_to_give_back = app.store().give_back(self.id, kept).await.is_err();
+            self.is_to_give_back = app.store().give_back(self.id, self.places()).await.is_err();
         }
     }
 
-    async fn take_on(&mut self, app: &App, dialect: Dialect) {
-        let wanted = ITEMS_MAX.saturating_sub(self.waiting.len());
+    /// Places of the items that are here.
+    fn places(&self) -> Vec<u32> {
+        let taken = self.taken.iter().map(|item| item.place);
+        let waiting = self.waiting.iter().map(|(place, _)| *place);
+        taken.chain(waiting).chain(self.ended.iter().map(|item| item.place)).collect()
+    }
+
+    async fn take_on(&mut self, app: &App) {
+        let wanted = ITEMS_MAX.saturating_sub(self.taken.len() + self.waiting.len());
         if wanted == 0 || self.is_all_taken {
             return;
         }
         match app.store().take_items(self.id, u32::try_from(wanted).expect("a small number")).await {
             Ok(items) => {
                 self.is_all_taken = items.len() < wanted;
-                for item in items {
-                    self.offer(app, dialect, item);
-                }
+                // Some may be here already, where this process was taken for dead since.
+                let here: BTreeSet<u32> = self.places().into_iter().collect();
+                self.taken.extend(items.into_iter().filter(|item| !here.contains(&item.place)));
             }
             Err(error) => {
                 tracing::warn!(%error, "items of a batch could not be taken on; trying again");
@@ -146,12 +161,26 @@ impl Forming {
         }
     }
 
-    fn offer(&mut self, app: &App, dialect: Dialect, Item { place, prompt }: Item) {
-        let Terms { project, makes_project, request, .. } = &*self.terms;
+    /// Reads as many as a slice may have, which is also as many as are in memory: each has all that the batch shares, as a system text.
+    async fn read(&mut self, app: &App, dialect: Dialect) {
+        if self.taken.is_empty() {
+            return;
+        }
+        let Terms { project, makes_project, request, .. } = &*Arc::clone(&self.terms);
         let caller = Caller { project: project.clone(), makes_project: *makes_project };
-        match (dialect.request)(request, prompt).and_then(|request| Offered::new(app, &caller, request)) {
-            Ok(offered) => self.waiting.push_back((place, offered)),
-            Err(failure) => self.fails(dialect, place, failure),
+        let pressure = Pressure::of(app, project).await;
+        let mut bytes: i64 = self.waiting.iter().map(|(_, offered)| offered.bytes()).sum();
+        while bytes < BYTES_MAX
+            && let Some(Item { place, prompt }) = self.taken.pop_front()
+        {
+            match (dialect.request)(request, prompt).and_then(|request| Offered::new(app, &caller, request, &pressure))
+            {
+                Ok(offered) => {
+                    bytes += offered.bytes();
+                    self.waiting.push_back((place, offered));
+                }
+                Err(failure) => self.fails(dialect, place, failure),
+            }
         }
     }
 

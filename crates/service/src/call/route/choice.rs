@@ -6,7 +6,7 @@ use claude_code_api_wire::Route;
 
 use super::{
     auto::Auto,
-    pressure::{self, Share},
+    pressure::Pressure,
     prompt::{Conversation, ConversationKey},
     sight::{Sight, usd},
 };
@@ -41,7 +41,7 @@ pub(super) struct Asking<'a> {
     /// What the project has it be.
     pub(super) terms: AutoTerms,
     /// How fast the project's budget is spent.
-    pub(super) shares: &'a [Share],
+    pub(super) pressure: &'a Pressure,
 }
 
 impl Choice {
@@ -58,7 +58,7 @@ impl Asking<'_> {
         let conversation = Conversation::of(&self.request.asked);
         let facts = conversation.facts(self.request, self.bound.tokens);
         let key = conversation.key(self.project, self.request);
-        let goes_on = facts.turn > 1 || self.request.auto.conversation.is_some();
+        let goes_on = conversation.goes_on() || self.request.auto.conversation.is_some();
         let pinned = goes_on.then(|| auto.pins.of(&key)).flatten();
 
         let reading = auto.router.read(conversation.said.last().map_or("", |text| text), &facts);
@@ -66,8 +66,8 @@ impl Asking<'_> {
         let rates = rates(&offered)?;
         let sight = self.sight(&offered, &rates, &reading, &facts, pinned);
         let routing = self.request.auto.routing.or(self.terms.routing).unwrap_or(auto.routing);
-        let relaxed = auto.lambda(routing, rates);
-        let lambda = pressure::press(relaxed, self.shares);
+        let relaxed = auto.lambda(routing, rates, facts.input_tokens);
+        let lambda = self.pressure.on(relaxed);
         let alone = auto.wanted(&reading, &sight, lambda)?;
         let before = pinned.or_else(|| auto.wanted_before(&conversation, &sight, relaxed));
         let (tier, reason) = if offered.iter().flatten().all(|(offer, _)| offer.is_embedded) {

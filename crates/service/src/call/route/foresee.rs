@@ -2,7 +2,7 @@
 
 use claude_code_api_wire::Route;
 
-use super::{Pace, Routed, among, pressure};
+use super::{Pace, Pressure, Routed, among};
 use crate::{
     app::App,
     backend::Offer,
@@ -20,8 +20,8 @@ pub(crate) struct Foresight {
 
 /// Where a call whose model the service chooses would go, by what is spent and held now.
 pub(crate) async fn foresee(app: &App, caller: &Caller, request: &Request) -> Result<Foresight, CallFailure> {
-    let shares = pressure::of(app, &caller.project).await;
-    let mut routed = among(app, &caller.project, request, Pace::Now, &shares)?;
+    let pressure = Pressure::of(app, &caller.project).await;
+    let mut routed = among(app, &caller.project, request, Pace::Now, &pressure)?;
     loop {
         let candidates = reserve::candidates(request, &routed);
         let admission = admission(app, caller, request, &candidates).await?;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use claude_code_api_wire::Route;
 
 use super::{
-    CallFailure, Request,
+    CallFailure, Priority, Request,
     bound::{self, Bound},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 pub use auto::Auto;
 use choice::{Asking, Choice};
 pub(crate) use foresee::{Foresight, foresee};
-use pressure::Share;
+pub(crate) use pressure::Pressure;
 
 mod auto;
 mod choice;
@@ -70,17 +70,25 @@ pub(super) struct Routed {
 const CLOCKS_APART: Duration = Duration::from_mins(5);
 
 pub(super) async fn candidates(app: &App, project: &ProjectId, request: &Request) -> Result<Routed, CallFailure> {
-    let shares = if request.model == ModelChoice::Auto { pressure::of(app, project).await } else { Vec::new() };
-    let routed = among(app, project, request, Pace::Now, &shares)?;
-    if let Some(choice) = &routed.choice {
+    let is_auto = request.model == ModelChoice::Auto;
+    let pressure = if is_auto { Pressure::of(app, project).await } else { Pressure::default() };
+    let routed = among(app, project, request, Pace::Now, &pressure)?;
+    // Prompts of a batch are no conversations, and so many that they would have real ones forgotten.
+    let may_go_on = request.priority != Priority::Batch || request.auto.conversation.is_some();
+    if let Some(choice) = routed.choice.as_ref().filter(|_| may_go_on) {
         choice.pin(app);
     }
     Ok(routed)
 }
 
 /// The same for a prompt that is run at half price, when an upstream has room.
-pub(super) fn in_economy(app: &App, project: &ProjectId, request: &Request) -> Result<Routed, CallFailure> {
-    among(app, project, request, Pace::Economy, &[])
+pub(super) fn in_economy(
+    app: &App,
+    project: &ProjectId,
+    request: &Request,
+    pressure: &Pressure,
+) -> Result<Routed, CallFailure> {
+    among(app, project, request, Pace::Economy, pressure)
 }
 
 fn among(
@@ -88,13 +96,13 @@ fn among(
     project: &ProjectId,
     request: &Request,
     pace: Pace,
-    shares: &[Share],
+    pressure: &Pressure,
 ) -> Result<Routed, CallFailure> {
     let mut bound = bound::by_bytes(&request.asked);
     let choice = if request.model == ModelChoice::Auto {
         let directory = app.directory();
         let terms = directory.project(project).map(|known| known.limits.auto).unwrap_or_default();
-        Asking { app, project, request, bound: &bound, terms, shares }.choose()
+        Asking { app, project, request, bound: &bound, terms, pressure }.choose()
     } else {
         None
     };
@@ -184,19 +192,23 @@ impl Routed {
     /// Why the target at `index` was chosen, where the caller left that to the service; `covered`: the first that the budget covers.
     pub(super) fn explained(&self, index: usize, covered: usize) -> Option<Route> {
         let choice = self.choice.as_ref()?;
-        let best = self.targets[0].offer.shown_as();
-        let reason = match index {
-            0 => choice.route.reason.clone(),
-            _ if index == covered => not_covered(best),
-            _ => format!("{best} did not answer"),
+        let [best, first, this] = [0, covered, index].map(|at| &self.targets[at].offer);
+        // Another backend may have the same tier.
+        let reason = if this.tier == best.tier {
+            choice.route.reason.clone()
+        } else if this.tier == first.tier {
+            not_covered(best.shown_as())
+        } else {
+            format!("{} did not answer", first.shown_as())
         };
-        let tier = self.targets[index].offer.tier.unwrap_or(choice.tiers[0]);
+        let tier = this.tier.unwrap_or(choice.tiers[0]);
         Some(Route { tier: tier.as_str().to_owned(), reason, ..choice.route.clone() })
     }
 }
 
+/// By the budget, or by the request's own limit.
 fn not_covered(best: &str) -> String {
-    format!("what is left of the budget does not cover {best}")
+    format!("what may be spent does not cover {best}")
 }
 
 /// How this tier came to run, where it was kept how the best was chosen.

@@ -14,6 +14,8 @@ pub(super) struct Conversation<'a> {
     /// What the user said, the last at the end. What tools answered is not among it.
     pub(super) said: Vec<Cow<'a, str>>,
     pub(super) has_images: bool,
+    /// Whether any of it was answered.
+    is_answered: bool,
 }
 
 /// What a conversation is known by.
@@ -38,7 +40,7 @@ struct Block<'a> {
 impl<'a> Conversation<'a> {
     /// Reads what can be read of it; what cannot will be refused by whoever is asked.
     pub(super) fn of(asked: &'a Asked) -> Self {
-        let mut conversation = Self { said: Vec::new(), has_images: false };
+        let mut conversation = Self { said: Vec::new(), has_images: false, is_answered: false };
         let turns = asked.fields.get("messages").map(|turns| serde_json::from_str::<Vec<Turn<'_>>>(turns.get()));
         for turn in turns.and_then(Result::ok).unwrap_or_default() {
             conversation.hear(&turn);
@@ -54,6 +56,12 @@ impl<'a> Conversation<'a> {
         if turn.role == "user" && !text.trim().is_empty() {
             self.said.push(text);
         }
+        self.is_answered |= turn.role == "assistant";
+    }
+
+    /// Whether a model has had a part in it: where tools are used, while what the user has said is still the first.
+    pub(super) fn goes_on(&self) -> bool {
+        self.is_answered || self.said.len() > 1
     }
 
     fn hear_blocks(&mut self, content: &'a RawValue) -> Cow<'a, str> {

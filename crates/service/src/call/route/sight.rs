@@ -61,9 +61,10 @@ impl Sight {
                 next.as_str(),
                 percent(next)
             ),
-            None => format!(
+            None if TIERS.into_iter().any(|tier| tier > best && self.allows(tier)) => format!(
                 "right with a probability of {likely:.0} %: what a stronger one would add is not worth its price"
             ),
+            None => "no other may be chosen".to_owned(),
         }
     }
 }
