@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Batch, BatchResponse, BatchStream, Batches, ClientBuilder, Error, ErrorKind, Request, TextStream, error,
-    options::Options,
+    options::{LONGEST, Options},
     retry::{self, RetryBudget},
     transport::{self, Transport},
 };
@@ -120,7 +120,8 @@ impl Client {
         let deadline = request.total_timeout.map(|total| Instant::now() + total);
         let key = self.prepare(&mut request)?;
         request.body.stream = true;
-        request.body.timeout = request.total_timeout.map(|total| total.as_secs_f64());
+        // It may take as long as it goes on, and the service has a limit of its own for who says nothing.
+        request.body.timeout = Some(request.total_timeout.unwrap_or(LONGEST).as_secs_f64());
         let attempt = || {
             let (body, key) = (&request.body, &key);
             async move {

@@ -102,6 +102,13 @@ def test_time_that_the_reader_takes_does_not_count(server: Scripted, caller):
     assert texts == ["one", "two"]
 
 
+def test_a_stream_has_as_long_on_the_service_as_it_may_take(server: Scripted, caller):
+    server.script([START, done("one")], [START, done("one")])
+    caller.stream(server.url, timeout=3)
+    caller.stream(server.url, call={"total_timeout": 7})
+    assert [request.body["timeout"] for request in server.requests] == [24 * 60 * 60, 7], "the default there is 600 s"
+
+
 def test_total_timeout_ends_a_stream_that_goes_on(server: Scripted, caller, took):
     server.script([START, repeat(delta("x"), 0.05)])
     texts, stream, error = caller.stream(server.url, call={"total_timeout": 0.7})
