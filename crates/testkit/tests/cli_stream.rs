@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::Child,
+    signal::unix::SignalKind,
 };
 
 /// An answer of 16 tokens.
@@ -27,6 +28,8 @@ async fn asked(server: &TestServer, arguments: &[&str]) -> Ended {
 }
 
 fn start(server: &TestServer, arguments: &[&str]) -> Child {
+    // Whoever runs the tests in the background may have them, and so the program, ignore it. What is heard here is not ignored there.
+    let _heard = tokio::signal::unix::signal(SignalKind::interrupt()).expect("it can be heard");
     let mut command = command();
     command.args(arguments).args(["--url", &server.base_url(), "--model", "haiku"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
