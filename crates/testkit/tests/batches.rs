@@ -53,6 +53,19 @@ async fn a_batch_is_taken_at_once_and_its_results_are_there_in_the_end() {
     assert!(simulator.requests().iter().all(|asked| asked["system"] == "Be brief." && asked["max_tokens"] == 100));
 }
 
+#[tokio::test]
+async fn a_prompt_that_waits_longer_for_its_turn_than_it_may_take_is_answered_all_the_same() {
+    let simulator = Simulator::start();
+    let few = Settings { anthropic_concurrency_max: Some(2), ..Settings::default() };
+    let server = TestServer::start_on(&simulator, few).await;
+    let prompts: Vec<String> = (0..8).map(|number| format!("{number} sim:{{\"delay_ms\": 400}}")).collect();
+    let body = json!({"prompts": prompts, "model": "haiku", "max_tokens": 10, "timeout": 1, "max_concurrency": 8});
+    let taken = server.caller().store_batch(&body).await;
+    let ended = server.caller().batch_over(&taken.id).await;
+    assert_eq!((ended.completed, ended.failed), (8, 0), "{ended:?}");
+    assert_eq!(simulator.requests().len(), 8, "none is asked twice");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_items_finish_though_one_in_twenty_meets_a_fault_and_the_sum_is_the_bill() {
     const ITEMS: usize = 10_000;

@@ -6,10 +6,11 @@ use std::{
 };
 
 use claude_code_api_service::{
-    id::BatchId,
+    id::{BatchId, SliceId},
     job::{EndedItem, Item, NewBatchJob, NewItem, Sums, Terms},
     ledger::{Amount, Claim, ClaimScope, Ended, Limits, Reserve, Reserved, Settle, Settled, SettledBy, Spent},
     project::ProjectId,
+    slice::{self, NewSlice, SliceChange},
     store::{
         EntriesWanted, Store,
         conformance::{self, candidate, reserve, spent},
@@ -339,6 +340,47 @@ fn batch(project: &ProjectId, items: usize) -> NewBatchJob {
     };
     let items = vec![NewItem { prompt: "prompt".to_owned(), name: None }; items];
     NewBatchJob { id: BatchId::new(), terms, claim: None, items, kept_for: HOUR }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_has_one_number_whichever_of_its_connections_needs_it_first() {
+    let server = PostgresServer::start();
+    for _ in 0..10 {
+        let url = server.database();
+        let store = connect(&url, HOUR).await;
+        let project = conformance::project(&*store, "p", None).await;
+        let new = batch(&project, 1);
+        let (id, call) = (new.id, reserve(&project, vec![candidate(1, 1)]));
+        store.add_batch(new).await.expect("the store works");
+        let (held, taken) = tokio::join!(store.reserve(call.clone()), store.take_items(id, 1));
+        assert!(matches!(held, Ok(Reserved::Granted(_))) && taken.is_ok_and(|items| items.len() == 1));
+        let numbers = server.sql(PostgresServer::name(&url), "select count(*) from claude_code_api.epoch");
+        assert_eq!(numbers.trim(), "1");
+        store.settle(settle(&call, None)).await.expect("the store works");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_taken_for_dead_sends_no_slice_again() {
+    let server = PostgresServer::start();
+    let url = server.database();
+    let (first, second) = (connect(&url, HOUR).await, connect(&url, HOUR).await);
+    let project = conformance::project(&*first, "p", None).await;
+    let new = batch(&project, 1);
+    let id = new.id;
+    first.add_batch(new).await.expect("the store works");
+    assert_eq!(first.take_items(id, 1).await.expect("the store works").len(), 1);
+    let reserve = Reserve { is_of_a_job: true, ..reserve(&project, vec![candidate(1, 1)]) };
+    let items = vec![slice::NewItem { place: 0, reserve, route: None }];
+    let slice = NewSlice { id: SliceId::new(), batch: id, items };
+    first.open_slice(slice.clone()).await.expect("the store works");
+    assert_eq!(first.change_slice(slice.id, SliceChange::Sending).await, Ok(true));
+    second.take_for_dead(first.epoch().expect("it holds something"), None).await.expect("the store works");
+    assert_eq!(first.change_slice(slice.id, SliceChange::Sending).await, Ok(false), "it is for others now");
+    let taken = second.take_slices().await.expect("the store works");
+    assert_eq!(taken.iter().map(|taken| taken.id).collect::<Vec<_>>(), [slice.id]);
+    assert_eq!(first.change_slice(slice.id, SliceChange::Sending).await, Ok(false), "another works on it");
+    assert_eq!(second.change_slice(slice.id, SliceChange::Sending).await, Ok(true));
 }
 
 /// The database plans how to store a result by what it knows of its tables, which is nothing of those that were empty just now.

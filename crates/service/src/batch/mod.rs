@@ -32,6 +32,9 @@ pub type End = Result<(Arc<Answer>, String), CallFailure>;
 /// The shortest pause before what there was no room for is asked for again.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 
+/// The most bytes in memory of what the calls of a batch share, such as a long system text.
+const SHARED_BYTES_MAX: usize = 64 << 20;
+
 /// Runs the requests as calls, at most so many at a time, and tells what came of each as it ends. A request is taken when it is its
 /// turn. Dropping this cancels what runs.
 pub fn outcomes(
@@ -68,6 +71,11 @@ async fn one(app: &Arc<App>, caller: &Caller, request: Request) -> End {
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// How many calls may run at a time, each of which has in memory what all share.
+pub fn at_a_time(calls_max: usize, shared_bytes: usize) -> usize {
+    calls_max.min(SHARED_BYTES_MAX / shared_bytes.max(1)).max(1)
 }
 
 /// The pause before there may be room for what found none.

@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{End, room_in};
+use super::{End, at_a_time, room_in};
 use crate::{
     app::App,
     call::{self, CallFailure, Caller, Hearing, Priority, Request},
@@ -166,7 +166,9 @@ impl Runner {
                 match store.take_items(*id, count_max).await {
                     Ok(items) => {
                         here.is_all_taken = items.len() < wanted;
-                        here.waiting.extend(items);
+                        // Some may be here already, where this process was taken for dead since.
+                        let known: BTreeSet<u32> = here.places().into_iter().collect();
+                        here.waiting.extend(items.into_iter().filter(|item| !known.contains(&item.place)));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "items of a batch could not be taken on; trying again");
@@ -175,7 +177,8 @@ impl Runner {
                     }
                 }
             }
-            let share = (ITEMS_MAX / batches.max(1)).max(1).min(here.terms.items_max as usize);
+            let most = at_a_time(here.terms.items_max as usize, here.terms.request.len());
+            let share = (ITEMS_MAX / batches.max(1)).max(1).min(most);
             while here.running.len() < share {
                 let Some(item) = here.waiting.pop_front() else { break };
                 here.running.insert(item.place);

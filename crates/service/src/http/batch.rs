@@ -67,7 +67,8 @@ pub(super) async fn batch(
 pub(super) fn calls_max(body: &BatchRequest) -> Result<usize, ApiError> {
     let asked = body.max_concurrency.unwrap_or(CONCURRENCY_DEFAULT);
     let most = spend::within("max_concurrency", asked, 1..=CONCURRENCY_MAX)?;
-    Ok(if body.parallel.unwrap_or(true) { most as usize } else { 1 })
+    let most = if body.parallel.unwrap_or(true) { most as usize } else { 1 };
+    Ok(batch::at_a_time(most, body.system.as_ref().map_or(0, String::len)))
 }
 
 /// The prompts, and what is asked with each of them. A request is made when it is a prompt's turn: what all of them share, as a long

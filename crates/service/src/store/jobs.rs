@@ -41,7 +41,7 @@ pub(super) enum Job {
     CancelBatch(BatchId, Reply<Option<BatchJob>>),
     OpenSlice(NewSlice, Reply<Vec<(u32, Reserved)>>),
     TakeSlices(Reply<Vec<Slice>>),
-    ChangeSlice(SliceId, SliceChange, Reply<()>),
+    ChangeSlice(SliceId, SliceChange, Reply<bool>),
     Adopt(SliceId, Vec<String>, Reply<Adopted>),
     ReturnItems(SliceId, Vec<u32>, Reply<()>),
 }
@@ -61,6 +61,7 @@ pub(super) enum Outcome {
     Holds(Vec<(u32, Reserved)>),
     Slices(Vec<Slice>),
     Adopted(Adopted),
+    Changed(bool),
     Done,
 }
 
@@ -124,6 +125,12 @@ impl Job {
         matches!(self, Self::Settle(..) | Self::RevokeKey(..) | Self::ChangeSlice(..) | Self::Adopt(..))
     }
 
+    /// Whether it may be sent again when it is not known what became of it.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        // What was taken on then would be nobody's.
+        !matches!(self, Self::TakeItems(..))
+    }
+
     /// Keeps no answer, where it is to keep one.
     pub(super) fn forget_answer(&mut self) {
         if let Self::Settle(settle, _) = self {
@@ -148,7 +155,6 @@ impl Job {
                 | Self::AddItems(.., reply)
                 | Self::EndItems(.., reply)
                 | Self::GiveBack(.., reply)
-                | Self::ChangeSlice(.., reply)
                 | Self::ReturnItems(.., reply),
                 Outcome::Done,
             ) => drop(reply.send(Ok(()))),
@@ -157,6 +163,7 @@ impl Job {
             (Self::CancelBatch(_, reply), Outcome::Batch(batch)) => drop(reply.send(Ok(batch))),
             (Self::OpenSlice(_, reply), Outcome::Holds(holds)) => drop(reply.send(Ok(holds))),
             (Self::TakeSlices(reply), Outcome::Slices(slices)) => drop(reply.send(Ok(slices))),
+            (Self::ChangeSlice(.., reply), Outcome::Changed(is_so)) => drop(reply.send(Ok(is_so))),
             (Self::Adopt(.., reply), Outcome::Adopted(adopted)) => drop(reply.send(Ok(adopted))),
             (Self::RevokeKey(.., reply), Outcome::Key(key)) => drop(reply.send(Ok(key))),
             (Self::ForgetClaims(reply) | Self::ForgetBatches(reply), Outcome::Count(count)) => {
@@ -176,13 +183,13 @@ impl Job {
             | Self::AddItems(.., reply)
             | Self::EndItems(.., reply)
             | Self::GiveBack(.., reply)
-            | Self::ChangeSlice(.., reply)
             | Self::ReturnItems(.., reply) => drop(reply.send(Err(error))),
             Self::AddBatch(.., reply) => drop(reply.send(Err(error))),
             Self::TakeItems(.., reply) => drop(reply.send(Err(error))),
             Self::CancelBatch(_, reply) => drop(reply.send(Err(error))),
             Self::OpenSlice(_, reply) => drop(reply.send(Err(error))),
             Self::TakeSlices(reply) => drop(reply.send(Err(error))),
+            Self::ChangeSlice(.., reply) => drop(reply.send(Err(error))),
             Self::Adopt(.., reply) => drop(reply.send(Err(error))),
             Self::RevokeKey(.., reply) => drop(reply.send(Err(error))),
             Self::ForgetClaims(reply) | Self::ForgetBatches(reply) => drop(reply.send(Err(error))),

@@ -120,8 +120,9 @@ pub trait Store: Send + Sync {
     /// The slices that have not ended and that this process works on: from now on also those that nobody works on.
     fn take_slices(&self) -> BoxFuture<'_, Result<Vec<Slice>, StoreError>>;
 
-    /// Takes note of what became of a slice.
-    fn change_slice(&self, id: SliceId, change: SliceChange) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Takes note of what became of a slice. Whether that is so now: it may only be sent again where this process works on it, and it has
+    /// not ended.
+    fn change_slice(&self, id: SliceId, change: SliceChange) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Gives a slice without a batch upstream the first of these that no slice has.
     fn adopt(&self, id: SliceId, found: Vec<String>) -> BoxFuture<'_, Result<Adopted, StoreError>>;

@@ -1,6 +1,6 @@
 //! What goes wrong with making, polling and reading batches upstream: every prompt is answered all the same, and none runs twice.
 
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 
 use claude_code_api_testkit::{
     Caller, Program, Simulator, json_of, send,
@@ -9,6 +9,7 @@ use claude_code_api_testkit::{
 };
 use claude_code_api_wire::{BatchEvent, ErrorCode};
 use http::Method;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -176,6 +177,29 @@ async fn polls_that_fail_and_results_that_break_off_are_asked_for_again() {
     simulator.break_results(3);
     let prompts = prompts(40, &json!({"output": 5}));
     let taken = program.caller().store_batch(&economy(&prompts)).await;
+    assert_run_once(program, &simulator, &taken.id, &prompts).await;
+}
+
+#[tokio::test]
+async fn a_submission_that_did_not_get_through_is_made_by_the_next_process() {
+    let (simulator, prompts) = (Simulator::start(), prompts(COUNT, &json!({"output": 5})));
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|nobody| nobody.local_addr()).expect("a port");
+    let (url, folder) = (format!("http://{nobody}"), TempDir::new().expect("a folder"));
+    let ledger = folder.path().join("ledger.sqlite");
+    let flags = [&QUIET[..], &["--economy-unknown-after", "1"]].concat();
+    let mut program = Program::serve_on(&simulator, folder, &flags, &[("ANTHROPIC_BASE_URL", &url)]).await;
+    let taken = program.caller().store_batch(&economy(&prompts)).await;
+    let ledger = Connection::open(ledger).expect("a ledger");
+    let refused = || {
+        let refused =
+            ledger.query_row("select count(*) from slice where sent_at is null", [], |row| row.get::<_, i64>(0));
+        refused.expect("a table of slices") == 1
+    };
+    until("it is known that nobody was reached", refused).await;
+    program.terminate().await;
+    assert!(program.ended(Duration::from_secs(20)).await.success());
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let program = Program::serve_on(&simulator, program.kill().await, &flags, &[]).await;
     assert_run_once(program, &simulator, &taken.id, &prompts).await;
 }
 

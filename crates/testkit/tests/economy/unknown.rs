@@ -81,6 +81,22 @@ async fn a_prompt_of_which_the_upstream_says_nothing_for_25_hours_is_charged() {
 }
 
 #[tokio::test]
+async fn what_has_ended_there_while_the_service_slept_is_read_though_it_cannot_be_asked_at_once() {
+    let (simulator, prompts) = (Simulator::start(), prompts(COUNT, &json!({"output": 5})));
+    simulator.delay_batches(1_000);
+    let program = Program::serve_on(&simulator, TempDir::new().expect("a folder"), &QUIET, &[]).await;
+    let taken = program.caller().store_batch(&economy(&prompts)).await;
+    until("it is upstream", || simulator.batches().len() == 1).await;
+    let folder = program.kill().await;
+    age(&folder, 26);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    simulator.refuse_polls(vec![500, 503]);
+    let program = Program::serve_on(&simulator, folder, &QUIET, &[]).await;
+    let ended = program.caller().batch_over(&taken.id).await;
+    assert_eq!((ended.completed, ended.failed), (COUNT as u64, 0), "{ended:?}");
+}
+
+#[tokio::test]
 async fn until_then_it_is_waited_for() {
     let (simulator, prompts) = (Simulator::start(), prompts(COUNT, &json!({})));
     let (program, id) = waiting(&simulator, &prompts, 24).await;

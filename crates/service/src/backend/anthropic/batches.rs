@@ -11,7 +11,7 @@ use reqwest::{Method, RequestBuilder, Response, header::CONTENT_TYPE};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
-use super::{API_VERSION, Anthropic, keys::Key, none_ready, request, response};
+use super::{API_VERSION, Anthropic, Unaccepted, keys::Key, none_ready, request, response};
 use crate::{
     backend::{
         Failure, Reason, Spend,
@@ -190,9 +190,10 @@ impl Anthropic {
     }
 }
 
-fn unsubmitted(Failure { spend, reason }: Failure) -> Unsubmitted {
+/// Where the connection did not come about nothing was sent; an error status may be that of a proxy which has lost the answer.
+fn unsubmitted(Unaccepted { failure: Failure { spend, reason }, status }: Unaccepted) -> Unsubmitted {
     match (spend, &reason) {
-        (Spend::Unspent, Reason::Broken { retryable: true, .. }) => Unsubmitted::Doubtful(reason),
+        (Spend::Unspent, Reason::Broken { retryable: true, .. }) if status.is_some() => Unsubmitted::Doubtful(reason),
         (Spend::Unspent, _) => Unsubmitted::Refused(reason),
         _ => Unsubmitted::Unknown(reason),
     }

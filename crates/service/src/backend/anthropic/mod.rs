@@ -123,7 +123,7 @@ impl Anthropic {
     }
 
     /// Sends a request; what becomes of it is known to the key that it was sent with.
-    async fn accepted(&self, key: &Key, request: RequestBuilder) -> Result<Response, Failure> {
+    async fn accepted(&self, key: &Key, request: RequestBuilder) -> Result<Response, Unaccepted> {
         let (mut failure, status) = match request.send().await {
             Ok(response) if response.status().is_success() => {
                 key.report(&Outcome::Good, Instant::now());
@@ -141,7 +141,7 @@ impl Anthropic {
             // What one key is denied, another may be granted.
             *retryable = self.keys.ready_in(Instant::now()).is_zero();
         }
-        Err(failure)
+        Err(Unaccepted { failure, status })
     }
 
     fn post(&self, url: &Url, key: &Key, asked: &Asked, body: Vec<u8>) -> RequestBuilder {
@@ -151,6 +151,19 @@ impl Anthropic {
         }
         let version = asked.version.as_deref().unwrap_or(API_VERSION);
         request.header("anthropic-version", version).header(CONTENT_TYPE, "application/json").body(body)
+    }
+}
+
+/// Why a request was not accepted.
+struct Unaccepted {
+    failure: Failure,
+    /// `None`: there was no answer.
+    status: Option<u16>,
+}
+
+impl From<Unaccepted> for Failure {
+    fn from(unaccepted: Unaccepted) -> Self {
+        unaccepted.failure
     }
 }
 

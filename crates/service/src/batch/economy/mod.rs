@@ -137,6 +137,9 @@ impl Desk {
 
     /// Makes slices and submits them, one of each batch in turn, for as long as there is room.
     async fn submit(&mut self) {
+        for forming in self.batches.values_mut() {
+            forming.tidy(&self.app).await;
+        }
         let mut has_more: Vec<BatchId> = self.batches.keys().copied().collect();
         while !has_more.is_empty() {
             for id in std::mem::take(&mut has_more) {

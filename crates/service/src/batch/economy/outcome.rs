@@ -28,7 +28,8 @@ impl Work {
             let items = self.app.store().slice_items(self.slice.id).await?;
             self.release(&items).await?;
             self.app.store().return_items(self.slice.id, items.iter().map(|item| item.place).collect()).await?;
-            Ok(self.app.store().change_slice(self.slice.id, SliceChange::Ended).await?)
+            self.app.store().change_slice(self.slice.id, SliceChange::Ended).await?;
+            Ok(())
         }
         .await;
         self.over(withdrawn)
@@ -69,7 +70,8 @@ impl Work {
     async fn end(&self, items: &[SliceItem], failure: &CallFailure) -> Result<(), Trouble> {
         let ended = items.iter().map(|item| (self.dialect.result)(item.place, Err(failure.clone()))).collect();
         self.app.store().end_items(self.slice.batch, ended).await?;
-        Ok(self.app.store().change_slice(self.slice.id, SliceChange::Ended).await?)
+        self.app.store().change_slice(self.slice.id, SliceChange::Ended).await?;
+        Ok(())
     }
 
     /// Where it did not work it is tried again by whoever takes the slice on next.

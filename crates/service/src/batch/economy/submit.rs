@@ -60,7 +60,9 @@ impl Work {
                 return self.withdraw().await;
             }
             self.slice.sent_at = Some(Moment::of_system());
-            self.note(SliceChange::Sending).await;
+            if !self.note(SliceChange::Sending).await {
+                return Step::Over;
+            }
         }
     }
 
@@ -69,13 +71,18 @@ impl Work {
         !reason.may_pass() || since > REFUSED_MAX
     }
 
-    /// Takes note of what must not be forgotten, however long that takes. What is not written when the process ends, the next one
-    /// finds out by itself.
-    async fn note(&mut self, change: SliceChange) {
-        while let Err(error) = self.app.store().change_slice(self.slice.id, change.clone()).await {
-            tracing::warn!(slice = %self.slice.id, %error, "what became of a slice could not be noted; trying again");
+    /// Takes note of what must not be forgotten, however long that takes; whether it is so now. What is not written when the process
+    /// ends, the next one finds out by itself; and where this one was silent for long, another may have the slice by now.
+    async fn note(&mut self, change: SliceChange) -> bool {
+        loop {
+            match self.app.store().change_slice(self.slice.id, change.clone()).await {
+                Ok(is_so) => return is_so,
+                Err(error) => {
+                    tracing::warn!(slice = %self.slice.id, %error, "what became of a slice could not be noted; trying again");
+                }
+            }
             if self.pause(PAUSE_MIN).await.is_err() {
-                return;
+                return false;
             }
         }
     }

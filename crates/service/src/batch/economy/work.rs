@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Telling, forming::Forming, outcome::Lost};
@@ -23,10 +23,15 @@ use crate::{
 /// How long upstream may take: it says that a batch takes a day at most.
 const PATIENCE: Duration = Duration::from_hours(25);
 
+/// After that, how long upstream is asked in vain before it is taken for silent: what it has to say, this process has not heard, which may
+/// have slept meanwhile.
+const IN_VAIN_MAX: Duration = Duration::from_hours(1);
+
 /// How far apart the clocks of the ledger and of the upstream may be.
 const CLOCKS_APART: Duration = Duration::from_mins(5);
 
-/// The pauses between questions: the twentieth part of a slice's age, within these bounds.
+/// The pauses between questions: the twentieth part of a slice's age, or the fourth of the time in which they came to nothing; within these
+/// bounds.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 
@@ -43,6 +48,8 @@ pub(super) struct Work {
     is_cancelled_upstream: bool,
     /// Batches upstream whose results are not of this slice.
     not_ours: BTreeSet<String>,
+    /// Since when steps come to nothing.
+    in_vain_since: Option<Instant>,
 }
 
 /// What a step has come to.
@@ -96,6 +103,7 @@ impl Work {
             knows_of_cancel: false,
             is_cancelled_upstream: false,
             not_ours: BTreeSet::new(),
+            in_vain_since: None,
         }
     }
 
@@ -122,7 +130,9 @@ impl Work {
                     tracing::warn!(slice = %self.slice.id, %trouble, "work on a batch is held up; trying again");
                 }
             }
-            if self.pause((self.slice.age() / 20).clamp(PAUSE_MIN, PAUSE_MAX)).await.is_err() {
+            // What has not gone well for a moment may go well in a moment.
+            let pause = self.in_vain_since.map_or_else(|| self.slice.age() / 20, |since| since.elapsed() / 4);
+            if self.pause(pause.clamp(PAUSE_MIN, PAUSE_MAX)).await.is_err() {
                 return;
             }
         }
@@ -149,8 +159,14 @@ impl Work {
     /// The next thing to do for a slice that was submitted.
     async fn step(&mut self) -> Result<Step, Trouble> {
         let done = self.next().await;
-        let is_over = matches!(done, Ok(Step::Over));
-        if !is_over && self.slice.age() > PATIENCE {
+        let is_silent = match &done {
+            Ok(step) => {
+                self.in_vain_since = None;
+                matches!(step, Step::Waits)
+            }
+            Err(_) => self.in_vain_since.get_or_insert_with(Instant::now).elapsed() > IN_VAIN_MAX,
+        };
+        if is_silent && self.slice.age() > PATIENCE {
             return self.charge(Lost::Silent).await;
         }
         done

@@ -21,6 +21,7 @@ pub(super) async fn passes(store: &Arc<dyn Store>) {
     a_cancelled_batch_ends_with_what_runs(store).await;
     a_batch_is_forgotten_in_time(store).await;
     a_batch_is_forgotten_a_piece_at_a_time(store).await;
+    a_result_that_is_told_twice_at_once_counts_once(store).await;
     batches_are_listed_newest_first(store).await;
     a_batch_of_nothing_has_ended(store).await;
 }
@@ -178,6 +179,17 @@ async fn a_batch_is_forgotten_a_piece_at_a_time(store: &Arc<dyn Store>) {
         (left, forgotten) = (results, forgotten + rows);
     }
     assert!(left == 0 && forgotten > ITEMS as usize, "{left} results are left, and {forgotten} rows were forgotten");
+}
+
+async fn a_result_that_is_told_twice_at_once_counts_once(store: &Arc<dyn Store>) {
+    let id = stored(store, new(&project("batch-told-twice"), 2)).await.id;
+    taken(store, id, 2).await;
+    let told = vec![ended(0, "first"), ended(0, "second"), ended(1, "other")];
+    store.end_items(id, told).await.expect("the store works");
+    let (job, results) = (job(store, id).await, store.results(id, 0, 10).await.expect("the store works"));
+    assert!(job.ended_at.is_some() && job.sums.completed + job.sums.failed == 2, "{job:?}");
+    let results: Vec<_> = results.iter().map(|result| (result.number, result.place, result.result.as_str())).collect();
+    assert_eq!(results, [(1, 0, "first"), (2, 1, "other")]);
 }
 
 async fn batches_are_listed_newest_first(store: &Arc<dyn Store>) {

@@ -55,8 +55,8 @@ async fn slice(store: &Arc<dyn Store>, id: SliceId) -> Option<Slice> {
     store.take_slices().await.expect("the store works").into_iter().find(|slice| slice.id == id)
 }
 
-async fn change(store: &Arc<dyn Store>, id: SliceId, change: SliceChange) {
-    store.change_slice(id, change).await.expect("the store works");
+async fn change(store: &Arc<dyn Store>, id: SliceId, change: SliceChange) -> bool {
+    store.change_slice(id, change).await.expect("the store works")
 }
 
 async fn what_is_held_for_is_in_the_slice_and_nothing_else(store: &Arc<dyn Store>) {
@@ -93,7 +93,7 @@ async fn a_slice_goes_by_what_upstream_says(store: &Arc<dyn Store>) {
     assert_eq!((&made.upstream, made.is_adopted, made.sent_at), (&None, false, Some(made.created_at)));
     change(store, new.id, SliceChange::Refused).await;
     assert_eq!(slice(store, new.id).await.expect("it is open").sent_at, None);
-    change(store, new.id, SliceChange::Sending).await;
+    assert!(change(store, new.id, SliceChange::Sending).await);
     assert!(slice(store, new.id).await.expect("it is open").sent_at >= Some(made.created_at));
     change(store, new.id, SliceChange::Submitted("upstream-1".to_owned())).await;
     assert_eq!(slice(store, new.id).await.expect("it is open").upstream.as_deref(), Some("upstream-1"));
@@ -108,6 +108,7 @@ async fn a_slice_goes_by_what_upstream_says(store: &Arc<dyn Store>) {
     assert!(batches::job(store, id).await.ended_at.is_some());
     change(store, new.id, SliceChange::Ended).await;
     assert_eq!(slice(store, new.id).await, None);
+    assert!(!change(store, new.id, SliceChange::Sending).await, "what has ended is not sent again");
     let usage = usage(&**store, &project, Period::Day).await;
     assert_eq!((usage.spent, usage.held), (tokens(10), tokens(0)));
 }

@@ -28,17 +28,22 @@ const LOCK: &str = "select completed + failed from batch where id = $1 for updat
 const TAKE: &str = "update item set epoch = $2
     where batch = $1 and place = any(array(
         select place from item where batch = $1 and number is null and epoch is null and slice is null
-        and exists (select from batch where id = $1 and cancelled_at is null)
         order by place limit $3 for update skip locked
     )) returning place, prompt";
+/// A batch that is taken from is not cancelled meanwhile: who cancels it would not see what is taken.
+const LOCK_TO_TAKE: &str = "select from batch where id = $1 and cancelled_at is null for share";
 /// A plan that was made while there were few items would read all of them for each result.
 const BEGIN_PLANNED_ANEW: &str = "begin; set local plan_cache_mode to force_custom_plan";
 /// Results are numbered in the order in which they are told.
 const PUT: &str = "with told as (
         select place, result, completed, failed, nanos, tokens,
             $2::bigint + row_number() over (order by ordinal) as number
-        from unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
-            with ordinality as new (place, result, completed, failed, nanos, tokens, ordinal)
+        from (
+            select distinct on (place) *
+            from unnest($3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])
+                with ordinality as told (place, result, completed, failed, nanos, tokens, ordinal)
+            order by place, ordinal
+        ) as new
         where exists (select from item where batch = $1 and item.place = new.place and number is null)
     ), put as (
         update item set number = told.number, result = told.result, epoch = null
@@ -141,7 +146,10 @@ async fn take(db: &Connection, batch: BatchId, epoch: i64, count_max: u32) -> Re
         db.run("rollback").await?;
         return Ok(None);
     }
-    let taken = db.query(TAKE, &[batch.as_uuid(), &epoch, &i64::from(count_max)]).await?;
+    let taken = match db.first(LOCK_TO_TAKE, &[batch.as_uuid()]).await? {
+        Some(_) => db.query(TAKE, &[batch.as_uuid(), &epoch, &i64::from(count_max)]).await?,
+        None => Vec::new(),
+    };
     db.run("commit").await?;
     let mut taken: Vec<Item> = taken.iter().map(|row| Item { place: place(row.get(0)), prompt: row.get(1) }).collect();
     taken.sort_unstable_by_key(|item| item.place);

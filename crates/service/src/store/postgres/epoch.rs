@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio_postgres::Error;
 
 use super::{
@@ -40,12 +40,14 @@ const RESERVATIONS_OF: &str = "select * from reservation where epoch = $1";
 /// This process, as the database numbers it.
 pub(super) struct Epoch {
     number: watch::Sender<Option<i64>>,
+    /// Whoever gives it a number is alone in that: calls and batches are written on a connection each.
+    beginning: Mutex<()>,
     ttl: Duration,
 }
 
 impl Epoch {
     pub(super) fn new(ttl: Duration) -> Self {
-        Self { number: watch::Sender::new(None), ttl }
+        Self { number: watch::Sender::new(None), beginning: Mutex::default(), ttl }
     }
 
     /// The number, once anything was held.
@@ -55,6 +57,10 @@ impl Epoch {
 
     /// The number, from now on if there was none.
     pub(super) async fn number(&self, db: &Connection) -> Result<i64, Error> {
+        if let Some(epoch) = self.current() {
+            return Ok(epoch);
+        }
+        let _alone = self.beginning.lock().await;
         match self.current() {
             Some(epoch) => Ok(epoch),
             None => self.begin(db).await,

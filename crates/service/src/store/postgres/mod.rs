@@ -268,7 +268,7 @@ impl Store for Postgres {
         Box::pin(self.batch_jobs().ask(Job::TakeSlices))
     }
 
-    fn change_slice(&self, id: SliceId, change: SliceChange) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn change_slice(&self, id: SliceId, change: SliceChange) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(self.batch_jobs().ask(move |reply| Job::ChangeSlice(id, change, reply)))
     }
 

@@ -34,7 +34,7 @@ const TAKE: &str = "update slice set epoch = $1 where id = any(array(
 const OF_PROCESS: &str = "select * from slice where ended_at is null and epoch = $1 order by id";
 /// Of a process that has ended.
 pub(super) const GIVE_BACK_ALL: &str = "update slice set epoch = null where epoch = $1 and ended_at is null";
-const SENDING: &str = "update slice set sent_at = now_ms() where id = $1";
+const SENDING: &str = "update slice set sent_at = now_ms() where id = $1 and epoch = $2 and ended_at is null";
 const REFUSED: &str = "update slice set sent_at = null where id = $1";
 /// Whoever had adopted it was wrong.
 const TAKE_FROM_OTHERS: &str =
@@ -59,10 +59,7 @@ pub(super) async fn carry_out(db: &Connection, epoch: i64, job: &Job, again: boo
     Ok(match job {
         Job::OpenSlice(slice, _) => Outcome::Holds(open(db, epoch, slice, again).await?),
         Job::TakeSlices(_) => Outcome::Slices(take(db, epoch).await?),
-        Job::ChangeSlice(id, change, _) => {
-            self::change(db, *id, change).await?;
-            Outcome::Done
-        }
+        Job::ChangeSlice(id, change, _) => Outcome::Changed(self::change(db, epoch, *id, change).await?),
         Job::Adopt(id, found, _) => Outcome::Adopted(adopt(db, *id, found).await?),
         Job::ReturnItems(id, places, _) => {
             return_items(db, *id, places).await?;
@@ -121,21 +118,23 @@ fn slice_of(row: &Row) -> Slice {
     }
 }
 
-async fn change(db: &Connection, id: SliceId, change: &SliceChange) -> Result<(), Error> {
+/// Whether it is so now.
+async fn change(db: &Connection, epoch: i64, id: SliceId, change: &SliceChange) -> Result<bool, Error> {
     let id = id.as_uuid();
     match change {
-        SliceChange::Sending => db.execute(SENDING, &[id]).await?,
+        SliceChange::Sending => return Ok(db.execute(SENDING, &[id, &epoch]).await? == 1),
         SliceChange::Refused => db.execute(REFUSED, &[id]).await?,
         SliceChange::Submitted(upstream) => {
             db.run("begin").await?;
             db.execute(TAKE_FROM_OTHERS, &[id, upstream]).await?;
             db.execute(SUBMITTED, &[id, upstream]).await?;
-            return db.run("commit").await;
+            db.run("commit").await?;
+            0
         }
         SliceChange::NotOurs => db.execute(NOT_OURS, &[id]).await?,
         SliceChange::Ended => db.execute(ENDED, &[id]).await?,
     };
-    Ok(())
+    Ok(true)
 }
 
 /// Where another process adopts the same at the same time, one of them fails, and tries again.

@@ -120,9 +120,10 @@ impl Writer {
         }
     }
 
-    /// Commits a group. Every operation can be sent again, so that one whose outcome is not known is.
+    /// Commits a group. One whose outcome is not known is sent again, where its operations can be.
     async fn commit(&mut self, group: &[Job]) -> Result<Vec<Outcome>, StoreError> {
         let mut reconnected = false;
+        let may_be_repeated = group.iter().all(Job::may_be_repeated);
         for tries in 1.. {
             let connection = self.live().await.map_err(|error| failed(&error))?;
             let tried = tokio::time::timeout(GROUP_TIMEOUT, self.attempt(&connection, group, tries > 1)).await;
@@ -138,7 +139,7 @@ impl Writer {
             };
             match failure {
                 Failure::Dead(epoch) => self.epoch.lost(epoch),
-                Failure::Database(error) if connection.is_closed() && !reconnected => {
+                Failure::Database(error) if connection.is_closed() && !reconnected && may_be_repeated => {
                     tracing::warn!(
                         error = reason(&error),
                         "the connection to the database broke; trying again on another"

@@ -271,7 +271,7 @@ impl Store for Sqlite {
         Box::pin(self.jobs().ask(Job::TakeSlices))
     }
 
-    fn change_slice(&self, id: SliceId, change: SliceChange) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn change_slice(&self, id: SliceId, change: SliceChange) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(self.jobs().ask(move |reply| Job::ChangeSlice(id, change, reply)))
     }
 

@@ -74,11 +74,13 @@ pub(super) fn take(db: &Connection, epoch: i64) -> Result<Vec<Slice>> {
     db.prepare_cached(sql)?.query_map([epoch], read)?.collect()
 }
 
-pub(super) fn change(db: &Connection, id: SliceId, change: &SliceChange, now: Moment) -> Result<()> {
+/// Whether it is so now.
+pub(super) fn change(db: &Connection, id: SliceId, change: &SliceChange, now: Moment) -> Result<bool> {
     let id = id.as_bytes();
     match change {
         SliceChange::Sending => {
-            db.prepare_cached("update slice set sent_at = ?2 where id = ?1")?.execute(params![id, now.0])?;
+            let put = "update slice set sent_at = ?2 where id = ?1 and ended_at is null";
+            return Ok(db.prepare_cached(put)?.execute(params![id, now.0])? == 1);
         }
         SliceChange::Refused => {
             db.prepare_cached("update slice set sent_at = null where id = ?1")?.execute([id])?;
@@ -99,7 +101,7 @@ pub(super) fn change(db: &Connection, id: SliceId, change: &SliceChange, now: Mo
                 .execute(params![id, now.0])?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 pub(super) fn adopt(db: &Connection, id: SliceId, found: &[String]) -> Result<Adopted> {

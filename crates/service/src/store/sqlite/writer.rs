@@ -259,10 +259,7 @@ impl Writer {
             }
             Job::CancelBatch(id, _) => Outcome::Batch(batches::cancel(db, *id, now)?),
             Job::TakeSlices(_) => Outcome::Slices(slices::take(db, self.books.epoch)?),
-            Job::ChangeSlice(id, change, _) => {
-                slices::change(db, *id, change, now)?;
-                Outcome::Done
-            }
+            Job::ChangeSlice(id, change, _) => Outcome::Changed(slices::change(db, *id, change, now)?),
             Job::Adopt(id, found, _) => Outcome::Adopted(slices::adopt(db, *id, found)?),
             Job::ReturnItems(id, places, _) => {
                 slices::return_items(db, *id, places, now)?;
