@@ -65,6 +65,14 @@ asked({"role": "user", "content": "of another caller"}).read()
 sys.stdin.readline()
 """,
 }
+# Passes on what it is answered, once; and of the next answer only the beginning.
+BROKEN["stalls"] = BROKEN["leaks"].replace(
+    'asked({"role": "user", "content": "of another caller"}).read()',
+    """for count, line in enumerate(asked()):
+    if line.startswith("data: ") and count < 30:
+        say(type="stream_event", event=json.loads(line[6:]))
+sys.stdin.readline()""",
+)
 BROKEN["strays"] = BROKEN["leaks"].replace("in asked()", 'in asked({"role": "user", "content": "of nobody"})')
 
 
@@ -253,6 +261,25 @@ def test_a_worker_that_asks_for_more_than_its_call_is_caught_before_anything_lea
             service.post("/v1/complete", ask)
         assert "asked for something else than its call" in json.load(failed.value)["error"]["message"]
         assert (len(simulator.requests()), len(service.entries("default"))) == (before, 1), "nothing was sent, nothing is paid"
+
+
+def test_what_a_worker_does_not_pass_on_is_paid_for(simulator: Simulator, sometimes: Sometimes) -> None:
+    told = flags(**{"claude-code-path": str(sometimes.program), "claude-code-workers": "1", "claude-code-isolation": "process"})
+    with serving(simulator, *told) as service:
+        until(lambda: ready(service) == 1, "a worker is ready")
+        sometimes.becomes("stalls")
+        service.post("/v1/complete", {"prompt": sim(), "model": "haiku", "max_tokens": 20})
+        until(lambda: ready(service) == 1, "the next is ready, and has passed on a whole answer")
+        sometimes.is_well()
+        before = len(simulator.bill())
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            slow = sim({"output": 4_000, "token_ms": 5})
+            service.post("/v1/complete", {"prompt": slow, "model": "haiku", "max_tokens": 4_000})
+        assert "does not pass on" in json.load(failed.value)["error"]["message"]
+        [broke_off] = [entry for entry in service.entries("default") if entry["ended"] == "failed"]
+        until(lambda: simulator.open() == 0, "upstream hears no more")
+        [billed] = simulator.bill()[before:]
+        assert 500 < billed["output_tokens"] <= broke_off["output_tokens"], (billed, broke_off)
 
 
 def test_a_cli_that_is_cut_off_is_refused_at_the_start(sometimes: Sometimes) -> None:

@@ -14,7 +14,7 @@ pub(super) fn of_measure(measure: Measure) -> &'static str {
     match measure {
         Measure::OwnUser => "a user of its own",
         Measure::NoNewPrivileges => "no new privileges",
-        Measure::NoNetwork => "no network but its socket",
+        Measure::NoNetwork => "no network",
         Measure::ProcessGroup => "a process group, killed as a whole",
         Measure::DiesWithUs => "dies with the service",
         Measure::Limits => "limits of processes, files, memory",

@@ -3,15 +3,7 @@
 //! A backend takes a model and an Anthropic-shaped prompt and yields events and usage. It sees no project, no key and no
 //! money. Dropping what it returned cancels the generation.
 
-use std::{
-    borrow::Cow,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
 use claude_code_api_wire::{Fields, ServiceHealth, StopReason, anthropic::RawEvent};
 use futures_core::{Stream, future::BoxFuture};
@@ -33,6 +25,9 @@ pub mod economy;
 #[cfg(feature = "local")]
 pub mod local;
 pub mod said;
+mod sent;
+
+pub use sent::{Generated, Sent};
 
 /// What a backend is asked to continue.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +36,7 @@ pub struct Prompt {
     pub request: Arc<Asked>,
     /// The most tokens to generate; at least 1.
     pub max_tokens: u32,
-    /// Whether anything of it has left that may cost something.
+    /// Whether it has left for where it may cost something.
     pub sent: Sent,
     /// Whose it is, as far as a backend is to know.
     pub affinity: Affinity,
@@ -55,22 +50,6 @@ impl Affinity {
     /// That of a project's calls.
     pub fn of(project: &ProjectId) -> Self {
         Self(Some(project.clone()))
-    }
-}
-
-/// Said by a backend before it sends what may cost something: who gives up before that pays nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Sent(Arc<AtomicBool>);
-
-impl Sent {
-    /// From now on it may cost something.
-    pub fn mark(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether it may.
-    pub fn is_marked(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::App,
-    backend::{Cost, Failure, Hides, Said, Sent, Spend},
+    backend::{Cost, Failure, Generated, Said, Sent, Spend},
     failpoint::Failpoint,
     price::Terms,
     usage::Usage,
@@ -41,10 +41,8 @@ pub(super) struct Seen {
     /// What callers see as the model: the tier, else the id.
     pub(super) model: String,
     pub(super) model_id: String,
-    /// Bytes of the answer.
-    pub(super) bytes: usize,
-    /// Whether more may have been generated than was shown.
-    pub(super) hides: Hides,
+    /// What the answer has come to.
+    pub(super) generated: Generated,
     pub(super) usage: Usage,
     /// The backend said that `usage` is final.
     pub(super) usage_is_final: bool,
@@ -190,6 +188,7 @@ pub(super) async fn to_the_end(
 impl Seen {
     /// Takes note of what was said.
     pub(super) fn hear(&mut self, said: &Said) {
+        self.generated.hear(said);
         match said {
             Said::Start { model_id, usage, terms } => {
                 self.started = true;
@@ -199,18 +198,10 @@ impl Seen {
                     self.model.clone_from(model_id);
                 }
             }
-            Said::Text(text) => {
-                self.bytes += text.len();
-                self.hides = self.hides.then(Hides::Nothing);
-            }
-            Said::Content { bytes, hides } => {
-                self.bytes += bytes;
-                self.hides = self.hides.then(*hides);
-            }
             Said::Stop { usage, terms, .. } => {
                 (self.usage, self.terms, self.usage_is_final) = (*usage, *terms, true);
             }
-            Said::Aside | Said::End => {}
+            Said::Text(_) | Said::Content { .. } | Said::Aside | Said::End => {}
         }
     }
 

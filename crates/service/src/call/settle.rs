@@ -13,7 +13,7 @@ use claude_code_api_wire::{
 use super::{Answer, CallFailure, Request, claim, feed::Feed, relay::End, relay::Seen, reserve::Reservation};
 use crate::{
     app::App,
-    backend::{Cost, Hides, Spend},
+    backend::{Cost, Generated, Hides, Spend},
     failpoint::Failpoint,
     ledger::{Ended, Settle, Settled, Spent},
     money::Nanos,
@@ -94,7 +94,7 @@ fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) ->
     let target = seen.target.as_ref()?;
     let (usage, exact) = match seen.spend {
         Some(Spend::Unspent) => return None,
-        None if !seen.started && !seen.sent.is_marked() => return None,
+        None if !seen.started && seen.sent.withdraw() => return None,
         None if seen.usage_is_final => (seen.usage, true),
         None | Some(Spend::Spent(_)) if seen.started => (estimated(seen, target.max_tokens), false),
         None | Some(Spend::Unknown | Spend::Spent(_)) => return Some(worst_case(reservation, seen, ended)),
@@ -112,9 +112,10 @@ fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) ->
 
 /// The usage of an answer that was cut off. What is generated out of sight may be anything up to the bound.
 fn estimated(seen: &Seen, max_tokens: u32) -> Usage {
-    let may_think = seen.bytes == 0 && seen.target.as_ref().is_some_and(|target| target.thinks);
-    let is_out_of_sight = seen.hides != Hides::Nothing || may_think;
-    let came = if is_out_of_sight { u64::MAX } else { seen.bytes as u64 + ON_THE_WAY_TOKENS };
+    let Generated { bytes, hides } = seen.sent.heard().unwrap_or(seen.generated);
+    let may_think = bytes == 0 && seen.target.as_ref().is_some_and(|target| target.thinks);
+    let is_out_of_sight = hides != Hides::Nothing || may_think;
+    let came = if is_out_of_sight { u64::MAX } else { bytes as u64 + ON_THE_WAY_TOKENS };
     // What was said to be generated was, the bound or not.
     let output_tokens = came.min(max_tokens.into()).max(seen.usage.output_tokens);
     Usage { output_tokens, ..seen.usage }

@@ -109,7 +109,9 @@ impl Anthropic {
     }
 
     async fn begun(&self, key: &Key, request: RequestBuilder, sent: &Sent) -> Result<Answering, Failure> {
-        sent.mark();
+        if !sent.mark() {
+            return Err(response::broken(Spend::Unspent, false, "was given up before it was asked".to_owned()));
+        }
         let response = self.accepted(key, request).await?;
         response::is_stream(&response)?;
         let headers = response::passed_on(&response);

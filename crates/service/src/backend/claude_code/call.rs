@@ -21,13 +21,15 @@ use super::{
     gateway::{Answerer, Reply, reply},
     grammar,
     line::{Init, Line},
-    package::VERSION,
     pool::{Ending, Ready},
     tee::Tee,
     upstream::Upstream,
     worker::WorkerError,
 };
-use crate::backend::{Answering, Event, Events, Failure, Prompt, Reason, Said, Spend, said::Broken, said::Reader};
+use crate::backend::{
+    Answering, Event, Events, Failure, Prompt, Reason, Said, Sent, Spend,
+    said::{Broken, Reader},
+};
 
 /// How long a worker may take for what costs nothing: to take in its brief, and to make a request.
 const TELL_MAX: Duration = Duration::from_secs(10);
@@ -43,12 +45,18 @@ pub(super) async fn answer(
     brief: Brief,
     prompt: Prompt,
 ) -> Result<Answering, Failure> {
-    let lines = brief.lines();
+    let (lines, sent) = (brief.lines(), prompt.sent.clone());
     let (tee, (tell_asked, asked), (tell, told)) = (Arc::<Tee>::default(), oneshot::channel(), oneshot::channel());
     let passing = Passing { upstream, brief, prompt, tee: Arc::clone(&tee), asked: tell_asked, tell };
     worker.gateway().allow(passing.answerer());
-    worker.tell(&lines, TELL_MAX).await.map_err(|error| unspent(&error))?;
-    has_asked(&mut worker, asked).await?;
+    let has_asked = async {
+        worker.tell(&lines, TELL_MAX).await.map_err(|error| unspent(&error))?;
+        has_asked(&mut worker, asked).await
+    };
+    // What it asks now is not sent any more, unless it was a moment ago.
+    has_asked
+        .await
+        .map_err(|failure| if sent.withdraw() { failure } else { Failure { spend: Spend::Unknown, ..failure } })?;
     worker.replace();
     // A gateway that has gone without a word has gone with its worker.
     let headers = match told.await.map_err(|_| broken(Spend::Unknown, "lost the worker of a call"))? {
@@ -106,10 +114,8 @@ async fn has_asked(worker: &mut Ready, mut asked: oneshot::Receiver<()>) -> Resu
     }
 }
 
-/// What the self-test has found at the start holds for every worker.
 fn has_nothing(init: &Init) -> Result<(), Failure> {
-    let nothing = init.tools.is_empty() && init.mcp_servers.is_empty() && init.slash_commands.is_empty();
-    if nothing && init.claude_code_version == VERSION {
+    if init.is_as_tested() {
         return Ok(());
     }
     tracing::error!("a worker has tools, servers or commands, or is another version; it is killed");
@@ -143,16 +149,17 @@ impl Passing {
 
     async fn pass_on(self, request: Request<Bytes>) -> Reply {
         let Self { upstream, brief, prompt, tee, asked, tell } = self;
-        // Whoever waited for these may have gone; then the worker goes, too.
+        // Whoever waits for these may have gone, and the worker goes, too. Whether what was asked may still be sent, `prompt.sent` knows.
         let _ = asked.send(());
         if let Err(mismatch) = grammar::prove(&brief, request.body()) {
             let _ = tell.send(Outcome::Unproven(mismatch.failure()));
             return refused();
         }
+        let sent = prompt.sent.clone();
         match upstream.answer(&brief, prompt, request).await {
             Ok(Answering { headers, events }) => {
                 let _ = tell.send(Outcome::Begun(headers));
-                streamed(events, tee)
+                streamed(events, tee, sent)
             }
             Err(failure) => {
                 let _ = tell.send(Outcome::Refused(failure));
@@ -169,14 +176,15 @@ fn refused() -> Reply {
 }
 
 /// Where the upstream fails, the worker hears no more: what it was told is on its way out, and then it is killed.
-fn streamed(events: Events, tee: Arc<Tee>) -> Reply {
-    let frames = futures_util::stream::unfold((events, tee), |(mut events, tee)| async {
+fn streamed(events: Events, tee: Arc<Tee>, sent: Sent) -> Reply {
+    let frames = futures_util::stream::unfold((events, tee, sent), |(mut events, tee, sent)| async {
         match events.next().await? {
             Ok(event) => {
                 tee.passed_on(&event.said);
+                sent.hear(&event.said);
                 let RawEvent { name, data } = event.raw;
                 let frame = Frame::data(Bytes::from(format!("event: {name}\ndata: {data}\n\n")));
-                Some((Ok::<_, io::Error>(frame), (events, tee)))
+                Some((Ok::<_, io::Error>(frame), (events, tee, sent)))
             }
             Err(failure) => {
                 tee.fail(failure);
@@ -246,7 +254,11 @@ impl Running {
                     }
                     return event;
                 }
-                Ok(Ok(Line::Control(_) | Line::Init(_) | Line::Other)) => {}
+                // Its request may have come before what it has to work with.
+                Ok(Ok(Line::Init(init))) => {
+                    has_nothing(&init).map_err(|failure| Failure { spend: self.tee.spend(), ..failure })?;
+                }
+                Ok(Ok(Line::Control(_) | Line::Other)) => {}
                 _ if self.has_failed => self.gives_up = true,
                 // Where the upstream says nothing, a worker has nothing to pass on.
                 Err(_) if self.tee.is_passed_on() => {}

@@ -35,10 +35,13 @@ pub enum NotFound {
     Named(PathBuf),
     /// Nothing is anywhere.
     #[error(
-        "there is no Claude Code CLI at {0}, and no `claude` on the PATH; run `claude-code-api claude install`, or name one with \
-         --claude-code-path"
+        "there is no Claude Code CLI at {}, and no `claude` on the PATH; run `claude-code-api claude install --data-dir {}`, or name \
+         one with --claude-code-path", installed_at(.data_dir).display(), .data_dir.display()
     )]
-    Nowhere(PathBuf),
+    Nowhere {
+        /// Where it was looked for.
+        data_dir: PathBuf,
+    },
 }
 
 /// Where `claude install` puts it.
@@ -61,7 +64,7 @@ pub fn find(named: Option<&Path>, data_dir: &Path, search_path: &[PathBuf]) -> R
     }
     let on_path = search_path.iter().map(|folder| folder.join("claude")).find(|path| path.is_file());
     let found = on_path.map(|path| Found { path: absolute(&path), origin: Origin::Path });
-    found.ok_or(NotFound::Nowhere(installed))
+    found.ok_or_else(|| NotFound::Nowhere { data_dir: absolute(data_dir) })
 }
 
 /// It is started in another folder than this process.

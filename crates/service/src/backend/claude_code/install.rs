@@ -11,7 +11,7 @@ use reqwest::Response;
 use sha2::{Digest, Sha512};
 use tokio::io::AsyncWriteExt;
 
-use super::{find::installed_at, package::Package, unpack::unpack};
+use super::{find::installed_at, package::Package, slots::nobody_else_s, unpack::unpack};
 use crate::{
     digest::{hex, sha256_of},
     tls,
@@ -171,7 +171,7 @@ impl Install<'_> {
     /// The folder, for this process alone until the lock is dropped.
     async fn lock(&self, folder: &Path, told: &mut (dyn FnMut(Step) + Send)) -> Result<File, InstallError> {
         fs::create_dir_all(folder).map_err(at(folder))?;
-        let file = File::create(folder.join("install.lock")).map_err(at(folder))?;
+        let file = nobody_else_s(&folder.join("install.lock")).map_err(at(folder))?;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
+use super::package::VERSION;
+
 /// What a worker says.
 #[derive(Debug)]
 pub enum Line {
@@ -40,6 +42,14 @@ pub struct Init {
     pub mcp_servers: Vec<Value>,
     /// Commands.
     pub slash_commands: Vec<Value>,
+}
+
+impl Init {
+    /// Whether it has nothing, and is the version that the self-test has seen: what holds of one worker at the start holds of every one.
+    pub(super) fn is_as_tested(&self) -> bool {
+        let has_nothing = self.tools.is_empty() && self.mcp_servers.is_empty() && self.slash_commands.is_empty();
+        has_nothing && self.claude_code_version == VERSION
+    }
 }
 
 /// How an answer has ended. Its `subtype` says `success` of failures, too.

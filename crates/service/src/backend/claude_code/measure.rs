@@ -10,7 +10,7 @@ pub enum Measure {
     OwnUser,
     /// It cannot gain privileges.
     NoNewPrivileges,
-    /// It has no network: the only way out of it is its socket.
+    /// It has no network. Sockets that are files are a matter of its user: its own, to the gateway, is one.
     NoNetwork,
     /// It is the leader of a process group: what it starts is killed with it.
     ProcessGroup,

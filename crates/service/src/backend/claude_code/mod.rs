@@ -70,9 +70,10 @@ impl ClaudeCode {
             if let Outcome::Failed(why) = point.outcome {
                 return Err(format!(
                     "{} does not do what is relied on: {:?}: {why}; `claude-code-api claude doctor` tells more, and \
-                     `claude-code-api claude install` puts the right one in place",
+                     `claude-code-api claude install` puts the right one in place, both with `--data-dir {}`",
                     program.display(),
-                    point.check
+                    point.check,
+                    data_dir.display()
                 ));
             }
         }

@@ -78,6 +78,9 @@ pub(super) fn brief(text: &str, login: Option<&Login>) -> Brief {
 pub(super) async fn prime(worker: &mut Worker, time_max: Duration) -> Result<(), WorkerError> {
     let brief = brief("Say hello.", None);
     let round = take(worker, &brief, Answer::Ok, time_max).await?;
+    if round.init.as_ref().is_some_and(|init| !init.is_as_tested()) {
+        return Err(WorkerError::Unfit("it has tools, servers or commands, or is another version".to_owned()));
+    }
     round.proves(&brief, None).map_err(WorkerError::Unfit)
 }
 

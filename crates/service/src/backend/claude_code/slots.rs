@@ -74,9 +74,13 @@ pub(super) fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Nobody else can open it: what may be opened may be locked, and a worker is not to keep others from starting, or from killing it.
+/// A file that nobody else can open: what may be opened may be locked, and a worker is not to keep others from starting, or from killing it.
+pub(super) fn nobody_else_s(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
 fn lock(folder: &Path) -> io::Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(folder.join("lock"))?;
+    let file = nobody_else_s(&folder.join("lock"))?;
     file.lock()?;
     Ok(file)
 }

@@ -17,6 +17,9 @@ use tokio::{
 /// How long it may take until the program runs: it may be on a disk that does not answer.
 const START_MAX: Duration = Duration::from_secs(20);
 
+/// How many wait for it at most.
+const WAITING_MAX: usize = 64;
+
 type Start = Box<dyn FnOnce() + Send>;
 
 /// A process that leads a group. Dropped, it is killed, with all that is in the group.
@@ -55,17 +58,18 @@ pub(super) async fn start(command: std::process::Command) -> io::Result<Leader> 
         // Nobody waits any more: what was started is killed by being dropped.
         let _ = tell.send(Command::from(command).kill_on_drop(true).spawn().map(Leader::of));
     };
-    starter()?.send(Box::new(start)).expect("its thread never ends");
+    // Where it is stuck, what waits has files open.
+    starter()?.try_send(Box::new(start)).map_err(|_| io::Error::from(io::ErrorKind::ResourceBusy))?;
     timeout(START_MAX, told).await?.expect("its thread never ends")
 }
 
-fn starter() -> io::Result<mpsc::Sender<Start>> {
-    static STARTER: Mutex<Option<mpsc::Sender<Start>>> = Mutex::new(None);
+fn starter() -> io::Result<mpsc::SyncSender<Start>> {
+    static STARTER: Mutex<Option<mpsc::SyncSender<Start>>> = Mutex::new(None);
     let mut known = STARTER.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(starter) = &*known {
         return Ok(starter.clone());
     }
-    let (starter, starts) = mpsc::channel::<Start>();
+    let (starter, starts) = mpsc::sync_channel::<Start>(WAITING_MAX);
     let run = move || starts.into_iter().for_each(|start| start());
     std::thread::Builder::new().name("claude-code".to_owned()).spawn(run)?;
     Ok(known.insert(starter).clone())

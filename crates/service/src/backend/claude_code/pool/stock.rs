@@ -45,9 +45,13 @@ impl<W> Stock<W> {
         told
     }
 
-    /// Nobody is to wait.
+    /// Nobody is to wait for one that is not there yet.
     pub(super) fn disappoint(&mut self) {
-        self.waiting.clear();
+        let mut resting = self.resting.clone();
+        self.waiting.retain(|(affinity, _)| {
+            let at = resting.iter().position(|resting| resting == affinity);
+            at.map(|at| resting.swap_remove(at)).is_some()
+        });
         self.unserved = 0;
     }
 
@@ -100,7 +104,8 @@ impl<W> Stock<W> {
 
     /// Everything in it.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = W> {
-        self.disappoint();
+        self.waiting.clear();
+        self.unserved = 0;
         let used = std::mem::take(&mut self.used).into_iter().map(|(_, worker)| worker);
         std::mem::take(&mut self.ready).into_iter().chain(used)
     }
@@ -189,9 +194,12 @@ mod tests {
         stock.add(1);
         assert_eq!(stock.len(), (1, 0));
         assert_eq!(stock.want(&of("a")).try_recv().ok(), Some(1));
-        let mut waiting = stock.want(&of("a"));
+        stock.rest(of("b"));
+        let (mut waiting, mut next) = (stock.want(&of("a")), stock.want(&of("b")));
         stock.disappoint();
         assert_eq!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        stock.rested(of("b"), Some(2));
+        assert_eq!(next.try_recv(), Ok(2), "that one was there already");
     }
 
     #[test]
