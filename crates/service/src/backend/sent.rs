@@ -35,21 +35,22 @@ impl Sent {
     /// Said by a backend before it sends what may cost something; `false`: it must not.
     #[must_use]
     pub fn mark(&self) -> bool {
-        let mut state = self.locked();
-        if state.whereabouts == Whereabouts::Here {
-            state.whereabouts = Whereabouts::Gone;
-        }
-        state.whereabouts == Whereabouts::Gone
+        self.goes(Whereabouts::Gone)
     }
 
     /// Who gives up before it was sent pays nothing: then it never will be. `false`: it has left.
     #[must_use]
     pub fn withdraw(&self) -> bool {
+        self.goes(Whereabouts::Withdrawn)
+    }
+
+    /// Whether it is there from now on: what comes first holds.
+    fn goes(&self, to: Whereabouts) -> bool {
         let mut state = self.locked();
         if state.whereabouts == Whereabouts::Here {
-            state.whereabouts = Whereabouts::Withdrawn;
+            state.whereabouts = to;
         }
-        state.whereabouts == Whereabouts::Withdrawn
+        state.whereabouts == to
     }
 
     /// Said by a backend that hears of the answer before the call does.
