@@ -82,3 +82,17 @@ pub fn at_a_time(calls_max: usize, shared_bytes: usize) -> usize {
 fn room_in(failure: &CallFailure) -> Option<Duration> {
     failure.room_in().map(|pause| pause.max(PAUSE_MIN))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_all_share_the_fewer_run_at_a_time_and_one_always_does() {
+        for (calls_max, shared_bytes, expected) in
+            [(16, 0, 16), (1_000, 1 << 20, 64), (16, 1 << 20, 16), (16, 1 << 30, 1)]
+        {
+            assert_eq!(at_a_time(calls_max, shared_bytes), expected);
+        }
+    }
+}
