@@ -174,12 +174,17 @@ async fn drain(app: &App, graceful: GracefulShutdown) {
     tracing::info!(open_calls = app.open_reservations().count(), "draining");
     let mut connections = pin!(graceful.shutdown());
     let mut all_closed = false;
-    tokio::select! {
-        () = &mut connections => all_closed = true,
-        () = app.drained() => {}
-        () = tokio::time::sleep(app.limits().drain_timeout) => {
-            tracing::warn!(open_calls = app.open_reservations().count(), "the time to drain is over; ending what still runs");
-            app.cut_off_calls();
+    let mut time = pin!(tokio::time::sleep(app.limits().drain_timeout));
+    loop {
+        tokio::select! {
+            // Prompts of a batch run on that nobody waits for.
+            () = &mut connections, if !all_closed => all_closed = true,
+            () = app.drained() => break,
+            () = &mut time => {
+                tracing::warn!(open_calls = app.open_reservations().count(), "the time to drain is over; ending what still runs");
+                app.cut_off_calls();
+                break;
+            }
         }
     }
     // What is left is to be sent, and settled. A connection on which half a request has come is not waited for any longer.

@@ -325,3 +325,16 @@ async fn a_budget_is_used_up_and_never_passed() {
     assert_eq!(spent, simulator.billed_nanos(), "the ledger and the bill");
     assert!(spent <= limit && percent >= 95, "{spent} of {limit}");
 }
+
+#[tokio::test]
+async fn an_answer_whose_end_does_not_say_what_was_generated_is_charged_as_an_estimate() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let asked = json!({"prompt": "x sim:{\"output\": 300, \"no_usage\": true}", "model": "haiku", "max_tokens": 5_000});
+    let answer = server.caller().complete(asked).await.done();
+    let [entry] = entries(&server, "default").await.try_into().expect("one entry");
+    assert!(!entry.spent.exact && entry.spent.usage.output_tokens >= 300, "{entry:?}");
+    assert_eq!((entry.spent.ended, answer.cost_nanos), (Ended::Complete, entry.spent.cost.0));
+    let generated: i64 = simulator.billed_nanos();
+    assert!(answer.cost_nanos >= generated, "{} of {generated}", answer.cost_nanos);
+}

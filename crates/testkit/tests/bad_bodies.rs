@@ -69,6 +69,7 @@ async fn a_wrong_type_is_refused_with_its_place() {
         (asked("model", Value::Null), "model: invalid type: null"),
         (asked("max_tokens", json!("5")), "max_tokens: invalid type: string \"5\""),
         (asked("max_tokens", json!(-1)), "max_tokens: invalid value: integer `-1`"),
+        (asked("max_tokens", json!(0)), "max_tokens: takes 1 to 1000000"),
         (asked("stream", json!("yes")), "stream: invalid type: string \"yes\""),
         (asked("messages", message(json!(5))), "messages[0].content: "),
         (asked("messages", message(json!([{"type": "text"}]))), "messages[0].content[0]: "),

@@ -20,6 +20,7 @@ use claude_code_api_service::{
 use claude_code_api_testkit::{
     Caller, PostgresServer, Program, Simulator,
     crash::{self, spread},
+    until,
 };
 use claude_code_api_wire::{BatchEvent, BatchJob, BatchJobStatus};
 use serde_json::{Value, json};
@@ -226,4 +227,22 @@ async fn an_end_in_order_does_not_wait_for_items_that_have_not_begun() {
     let job =
         store.batch(BatchId::parse(&taken.id).expect("an id")).await.expect("the store works").expect("it is there");
     assert_eq!((job.sums.completed, job.sums.failed), (before as u64, 0), "what ran has its results");
+}
+
+/// Longer than what is left is given to be sent and settled once all is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_in_order_waits_for_items_that_run_though_nobody_is_connected() {
+    let simulator = Simulator::start();
+    let flags = ["--log", "error", "--drain-timeout", "20"];
+    let mut program = Program::serve_on(&simulator, TempDir::new().expect("a folder"), &flags, &[]).await;
+    let prompts = vec!["sim:{\"delay_ms\": 7500}"; 3];
+    let body = json!({"prompts": prompts, "model": "haiku", "max_tokens": 100});
+    program.caller().post("/v1/batches", body.to_string()).await.json::<BatchJob>();
+    until("all of it runs", || simulator.requests().len() == 3).await;
+    program.terminate().await;
+    let begun = Instant::now();
+    assert!(program.ended(Duration::from_secs(20)).await.success());
+    println!("ended after {:?}", begun.elapsed());
+    let verified = open(&program.kill().await).verify().await.expect("verified");
+    assert_eq!((verified.reservations, verified.estimated, verified.entries), (0, 0, 3));
 }

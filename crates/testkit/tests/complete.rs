@@ -72,8 +72,13 @@ async fn an_answer_ends_before_a_stop_sequence() {
     request["stop_sequences"] = json!(["never said \u{1F980}", stop]);
     let stopped = done(&caller, request.clone()).await;
     assert_eq!((stopped.content.as_str(), stopped.stop_reason), (before, StopReason::StopSequence));
-    let streamed = caller.stream(request).await.to_the_end().await.done();
+    let streamed = caller.stream(request.clone()).await.to_the_end().await.done();
     assert_eq!((streamed.content.as_str(), streamed.usage), (before, stopped.usage));
+    let prompt = request["prompt"].take();
+    request.as_object_mut().expect("an object").remove("prompt");
+    (request["messages"], request["model"]) = (json!([{"role": "user", "content": prompt}]), json!("haiku"));
+    let message: Value = caller.post("/v1/messages", request.to_string()).await.json();
+    assert_eq!((&message["stop_reason"], &message["stop_sequence"]), (&json!("stop_sequence"), &json!(stop)));
 }
 
 #[tokio::test]

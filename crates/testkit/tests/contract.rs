@@ -168,3 +168,14 @@ async fn health_says_draining_and_is_not_ready() {
         assert_eq!(answer.contains("\"draining\""), path != "/health/live", "{path}: {answer:?}");
     }
 }
+
+#[tokio::test]
+async fn a_path_that_cannot_be_read_is_an_envelope_like_any_other_error() {
+    let server = TestServer::start().await;
+    for (path, field) in [("/v1/models/%FF", "/error/param"), ("/v1/batches/%FF", "/error/field")] {
+        let answer = server.caller().get(path).await;
+        let body: Value = answer.json();
+        assert_eq!((answer.status, &body["error"]["code"]), (400, &json!("invalid_request")), "{path}");
+        assert_eq!(body.pointer(field), Some(&json!("id")), "{path}: {body}");
+    }
+}

@@ -212,11 +212,14 @@ async fn a_deadline_ends_a_call_in_every_dialect() {
     for dialect in &DIALECTS {
         let mut body = dialect.whole("sim:{\"first_ms\": 30000}");
         let request = server.caller().request(Method::POST, dialect.path);
-        let request = if dialect.path == "/v1/messages" {
-            request.header("x-stainless-timeout", "0.3")
-        } else {
-            body["timeout"] = json!(0.3);
-            request
+        // As Anthropic's SDK says it, and OpenAI's.
+        let request = match dialect.path {
+            "/v1/messages" => request.header("x-stainless-timeout", "0.3"),
+            "/v1/chat/completions" => request.header("x-stainless-read-timeout", "0.3"),
+            _ => {
+                body["timeout"] = json!(0.3);
+                request
+            }
         };
         let answer = in_time("the deadline", BOUND, send(json_of(request, body.to_string()))).await.expect("an answer");
         assert_eq!(answer.status, 504, "{}", answer.body);

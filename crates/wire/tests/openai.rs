@@ -108,7 +108,7 @@ fn bill(usage: &Value) -> Bill {
     let input_tokens = count("input_tokens") + cache.creation_input_tokens + cache.read_input_tokens;
     let output_tokens = count("output_tokens");
     let usage = Usage { input_tokens, output_tokens, total_tokens: input_tokens + output_tokens };
-    Bill { usage, cache, cost: 0.0125, cost_nanos: 12_500_000 }
+    Bill { usage, cache, cost: 0.0125, cost_nanos: 12_500_000, clamped_max_tokens: None }
 }
 
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {

@@ -63,7 +63,7 @@ impl Backend for Absent {
         Box::pin(async { Err(self.failure()) })
     }
 
-    fn ready_in(&self) -> Duration {
+    fn ready_in(&self, _: &str) -> Duration {
         Duration::ZERO
     }
 }

@@ -160,6 +160,8 @@ pub enum Said {
         usage: Usage,
         /// How it was served.
         terms: Terms,
+        /// Whether the upstream has said what was generated; else the usage is not final after all.
+        is_counted: bool,
     },
     /// Nothing comes any more.
     End,
@@ -316,5 +318,5 @@ pub trait Backend: Send + Sync {
     }
 
     /// How long it is to be left alone, as far as it knows; zero: not at all.
-    fn ready_in(&self) -> Duration;
+    fn ready_in(&self, model_id: &str) -> Duration;
 }

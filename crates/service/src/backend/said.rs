@@ -81,10 +81,11 @@ impl Reader {
     }
 
     fn message_delta(&mut self, stop_reason: Option<String>, later: anthropic::Usage) -> Said {
+        let is_counted = later.output_tokens.is_some();
         self.usage.update(later);
         let Some(word) = stop_reason else { return Said::Aside };
         let (usage, terms) = (usage(&self.usage), terms(&self.usage));
-        Said::Stop { stop_reason: StopReason::parse(&word), usage, terms }
+        Said::Stop { stop_reason: StopReason::parse(&word), usage, terms, is_counted }
     }
 }
 

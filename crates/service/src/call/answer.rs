@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::usage::Usage;
 
-/// The header of a route.
+/// Headers of a route, and of `max_tokens` where it was lowered.
 const ROUTE: &str = "x-route";
+const CLAMPED: &str = "x-clamped-max-tokens";
 
 /// A call that has left the queue.
 #[derive(Clone, Debug, Default)]
@@ -23,11 +24,14 @@ pub struct Started {
 }
 
 impl Started {
-    /// Tells the route where a dialect has no place for it.
-    pub(super) fn tell(&mut self, route: Option<&Route>) {
+    /// Tells what a dialect may have no place for.
+    pub(super) fn tell(&mut self, route: Option<&Route>, clamped: Option<u32>) {
         // It is ASCII, but for names of models that are not.
         if let Some(Ok(route)) = route.map(|route| HeaderValue::try_from(serde_json::json!(route).to_string())) {
             self.headers.insert(ROUTE, route);
+        }
+        if let Some(max_tokens) = clamped {
+            self.headers.insert(CLAMPED, max_tokens.into());
         }
     }
 }
@@ -66,7 +70,7 @@ impl Answer {
     pub(super) fn started(&self) -> Started {
         let Self { id, model, model_id, .. } = self.clone();
         let mut started = Started { id, model, model_id, headers: HeaderMap::new() };
-        started.tell(self.route.as_ref());
+        started.tell(self.route.as_ref(), self.clamped);
         started
     }
 }

@@ -133,7 +133,7 @@ async fn again_and_again(
     loop {
         attempts += 1;
         // While it is left alone nothing reaches the upstream, so that nothing is spared it.
-        let is_asked = backend.ready_in().is_zero();
+        let is_asked = backend.ready_in(&target.offer.model_id).is_zero();
         let attempted = attempted();
         let prompt = request.prompt(project, attempted.max_tokens);
         seen.attempt(attempted, prompt.sent.clone());
@@ -142,7 +142,8 @@ async fn again_and_again(
             Err(failure) => failure,
         };
         seen.spend = Some(failure.spend);
-        let pause = retry::pause(backend, &failure, attempts).filter(|_| !target.offer.is_embedded);
+        let pause = retry::pause(backend.ready_in(&target.offer.model_id), &failure, attempts)
+            .filter(|_| !target.offer.is_embedded);
         let Some(pause) = pause.filter(|_| !is_asked || app.retries().spend(name)) else { return Err(failure) };
         tracing::info!(backend = name, ?pause, "did not answer; trying again");
         tokio::time::sleep(pause).await;

@@ -49,8 +49,11 @@ impl Lines {
 
     /// A place at the end of the project's line.
     pub(super) fn join(&self, project: &ProjectId) -> Place<'_> {
-        let line = Arc::clone(self.locked().entry(project.clone()).or_default());
+        let mut lines = self.locked();
+        let line = Arc::clone(lines.entry(project.clone()).or_default());
+        // While nobody can leave: whoever leaves last takes the line away.
         line.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(lines);
         Place { lines: self, project: project.clone(), line }
     }
 

@@ -204,7 +204,7 @@ mod tests {
             0
         }
 
-        fn ready_in(&self) -> Duration {
+        fn ready_in(&self, _: &str) -> Duration {
             Duration::ZERO
         }
 

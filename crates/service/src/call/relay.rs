@@ -155,11 +155,15 @@ pub(super) async fn to_the_end(
 ) -> Result<StopReason, CallFailure> {
     let Opened { headers, begun, rest } = opened;
     let mut headers = Some(headers);
+    let mut heard = begun.len();
     let mut events = stream::iter(begun.into_iter().map(Ok)).chain(rest);
     let stop_reason = loop {
         let Some(event) = events.next().await else { return Err(seen.broke_off()) };
         let event = event.map_err(|failure| seen.failed(failure))?;
-        seen.hear(&event.said);
+        match heard.checked_sub(1) {
+            Some(fewer) => heard = fewer,
+            None => seen.hear(&event.said),
+        }
         match event.said {
             Said::Start { .. } => {
                 Failpoint::Answering.reach();
@@ -198,8 +202,8 @@ impl Seen {
                     self.model.clone_from(model_id);
                 }
             }
-            Said::Stop { usage, terms, .. } => {
-                (self.usage, self.terms, self.usage_is_final) = (*usage, *terms, true);
+            Said::Stop { usage, terms, is_counted, .. } => {
+                (self.usage, self.terms, self.usage_is_final) = (*usage, *terms, *is_counted);
             }
             Said::Text(_) | Said::Content { .. } | Said::Aside | Said::End => {}
         }
@@ -222,7 +226,9 @@ impl Seen {
     fn started(&self, reservation: &Reservation<'_>, headers: HeaderMap) -> Started {
         let (model, model_id) = (self.model.clone(), self.model_id.clone());
         let mut started = Started { id: reservation.call.to_string(), model, model_id, headers };
-        started.tell(self.target.as_ref().and_then(|target| target.route.as_ref()));
+        if let Some(target) = &self.target {
+            started.tell(target.route.as_ref(), target.clamped);
+        }
         started
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::backend::{Backend, Failure, Reason, Spend};
+use crate::backend::{Failure, Reason, Spend};
 
 /// How often a target is asked under one hold.
 pub(super) const ATTEMPTS_MAX: u32 = 3;
@@ -46,12 +46,12 @@ impl Retries {
     }
 }
 
-/// How long to wait before this target is asked again under the same hold, after so many attempts; `None`: it is not.
-pub(super) fn pause(backend: &dyn Backend, failure: &Failure, attempts: u32) -> Option<Duration> {
+/// How long to wait before a target that will be ready in so long is asked again under the same hold, after so many attempts; `None`: it
+/// is not.
+pub(super) fn pause(told: Duration, failure: &Failure, attempts: u32) -> Option<Duration> {
     if failure.spend != Spend::Unspent || !failure.reason.may_pass() || attempts >= ATTEMPTS_MAX {
         return None;
     }
-    let told = backend.ready_in();
     let pause = match failure.reason {
         // Another way is open.
         Reason::RateLimited { .. } | Reason::Overloaded { .. } if told.is_zero() => Duration::ZERO,

@@ -124,12 +124,21 @@ fn estimated(seen: &Seen, max_tokens: u32) -> Usage {
 /// All that is held, for an attempt of which nothing is known.
 fn worst_case(reservation: &Reservation<'_>, seen: &Seen, ended: Ended) -> Spent {
     let target = seen.target.as_ref().expect("an attempt has a target");
+    let held = held(reservation);
+    // The hold may be over a subscription, too, or over both.
+    let (cost, notional) = match target.cost {
+        Cost::Price => (held.cost, Nanos::ZERO),
+        Cost::Notional => (Nanos::ZERO, held.notional),
+        Cost::Nothing => (Nanos::ZERO, Nanos::ZERO),
+    };
     Spent {
         model: target.model.clone(),
         model_id: target.model_id.clone(),
         backend: target.backend.to_owned(),
+        cost,
+        notional,
         ended,
-        ..held(reservation)
+        ..held
     }
 }
 

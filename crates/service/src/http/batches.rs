@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Path, Query, Request as HttpRequest, State, rejection::QueryRejection},
+    extract::{Query, Request as HttpRequest, State, rejection::QueryRejection},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
@@ -21,7 +21,9 @@ use super::{
     batch::{Plan, calls_max},
     body,
     error::ApiError,
-    item, spend,
+    item,
+    path::Named,
+    spend,
 };
 use crate::{
     app::App,
@@ -178,7 +180,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<Shown>, ApiError> {
     Ok(Json(shown(&found(&app, &caller, &id).await?)))
 }
@@ -205,7 +207,7 @@ pub(super) struct Since {
 pub(super) async fn results(
     State(app): State<Arc<App>>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Named(id): Named,
     since: Result<Query<Since>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(since) =
@@ -247,7 +249,7 @@ fn lines(store: Arc<dyn Store>, id: BatchId, after: u64) -> impl Stream<Item = i
 pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     caller: Authenticated,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<Shown>, ApiError> {
     let job = found(&app, &caller, &id).await?;
     let job = app.store().cancel_batch(job.id).await?.ok_or_else(|| no_batch(&id))?;

@@ -85,7 +85,7 @@ fn asked(decoded: Decoded, headers: &HeaderMap) -> Result<Request, ApiError> {
         model: ModelChoice::from(model.as_deref().unwrap_or("auto")),
         auto: spend::auto_headers(headers)?,
         asked: Arc::new(Asked { fields: body.into(), seed, ..Asked::default() }),
-        max_tokens: max_tokens.map(|count| spend::within("max_tokens", count, 1..=1_000_000)).transpose()?,
+        max_tokens: max_tokens.map(|count| spend::within("max_tokens", count, spend::MAX_TOKENS)).transpose()?,
         nanos_max: None,
         timeout,
         claim: None,
@@ -95,8 +95,8 @@ fn asked(decoded: Decoded, headers: &HeaderMap) -> Result<Request, ApiError> {
 }
 
 fn bill(answer: &Answer) -> Bill {
-    let Answer { usage, cost_nanos, .. } = *answer;
-    Bill { usage: usage.into(), cache: usage.into(), cost: Nanos(cost_nanos).usd(), cost_nanos }
+    let Answer { usage, cost_nanos, clamped: clamped_max_tokens, .. } = *answer;
+    Bill { usage: usage.into(), cache: usage.into(), cost: Nanos(cost_nanos).usd(), cost_nanos, clamped_max_tokens }
 }
 
 fn older(updates: &Updates, answer: &Answer) -> OlderResponse {

@@ -148,7 +148,7 @@ pub(super) fn decode(body: CompleteRequest) -> Result<Request, ApiError> {
             conversation: body.conversation_id.map(spend::conversation_id).transpose()?,
         },
         asked: Arc::new(Asked { fields, seed: body.seed, ..Asked::default() }),
-        max_tokens: body.max_tokens.map(|count| within("max_tokens", count, 1..=1_000_000)).transpose()?,
+        max_tokens: body.max_tokens.map(|count| within("max_tokens", count, spend::MAX_TOKENS)).transpose()?,
         nanos_max: body.max_cost.map(nanos_max).transpose()?,
         timeout: spend::timeout(body.timeout)?,
         claim: None,

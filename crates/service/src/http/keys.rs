@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -15,6 +15,7 @@ use super::{
     auth::{Admin, of_the_operator_alone, project as named},
     body,
     error::ApiError,
+    path::Named,
 };
 use crate::{
     app::App,
@@ -80,7 +81,7 @@ pub(super) async fn create(_: Admin, State(app): State<Arc<App>>, request: Reque
 pub(super) async fn revoke(
     _: Admin,
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<wire::Key>, ApiError> {
     let none = || ApiError::not_found("there is no key of this id; `claude-code-api key list` shows which there are");
     let id = KeyId::parse(&id).ok_or_else(none)?;

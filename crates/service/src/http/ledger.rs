@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    extract::{Query, Request, State, rejection::QueryRejection},
     routing::{get, post},
 };
 use claude_code_api_wire::{LedgerCorrection, LedgerEntries, LedgerEntry, LedgerReport};
@@ -14,6 +14,7 @@ use super::{
     auth::{Admin, project as named},
     body,
     error::ApiError,
+    path::Named,
 };
 use crate::{
     app::App,
@@ -79,7 +80,7 @@ async fn entries(
 async fn resolve(
     _: Admin,
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Named(id): Named,
     request: Request,
 ) -> Result<Json<LedgerEntry>, ApiError> {
     const MOST: u64 = i64::MAX as u64 / 2;

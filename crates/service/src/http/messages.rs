@@ -59,7 +59,7 @@ pub(super) async fn messages(
     let caller = caller.acting_for(&app, spend::project_header(&headers)?)?;
     let mut fields: Fields = body::json(request, app.limits().body_bytes_max).await?;
     let stream = field::<Option<bool>>(&fields, "stream")?.flatten().unwrap_or(false);
-    let max_tokens = required(&fields, "max_tokens")?;
+    let max_tokens = spend::within("max_tokens", required(&fields, "max_tokens")?, spend::MAX_TOKENS)?;
     let model: String = required(&fields, "model")?;
     // What decides nothing of the answer is not part of what was asked.
     fields.take("stream");

@@ -31,6 +31,7 @@ mod keys;
 mod ledger;
 mod messages;
 mod models;
+mod path;
 mod projects;
 mod respond;
 mod route;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
 use claude_code_api_wire::anthropic::{ModelInfo, ModelList};
 use serde_json::{Value, json};
 
-use super::{auth::Authenticated, error::ApiError};
+use super::{auth::Authenticated, error::ApiError, path::Named};
 use crate::{app::App, model::ModelChoice};
 
 /// List the models that can be asked for.
@@ -39,7 +39,7 @@ pub(super) async fn show(
     State(app): State<Arc<App>>,
     _: Authenticated,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Response, ApiError> {
     if !names(&app).contains(&id) {
         let shown: String = id.chars().take(80).collect();

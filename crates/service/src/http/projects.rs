@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
 };
 use claude_code_api_wire::{self as wire, ErrorEnvelope, ProjectChange, ProjectLimits, ProjectList};
 
@@ -12,6 +12,7 @@ use super::{
     auth::{Admin, project as named},
     body,
     error::ApiError,
+    path::Named,
 };
 use crate::{
     app::App,
@@ -48,7 +49,7 @@ pub(super) async fn list(_: Admin, State(app): State<Arc<App>>) -> Result<Json<P
 pub(super) async fn show(
     _: Admin,
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<Json<wire::Project>, ApiError> {
     let id = named(&id)?;
     let project = app.store().project(id.clone()).await?.ok_or_else(|| ApiError::no_project(&id))?;
@@ -69,7 +70,7 @@ pub(super) async fn show(
 pub(super) async fn set(
     _: Admin,
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    Named(id): Named,
     request: Request,
 ) -> Result<Json<wire::Project>, ApiError> {
     let id = named(&id)?;

@@ -12,6 +12,9 @@ use crate::{
     call::{self, AutoAsked, Caller, Hearing, Request, Updates},
 };
 
+/// What every door takes as the most tokens to generate.
+pub(super) const MAX_TOKENS: RangeInclusive<u32> = 1..=1_000_000;
+
 const TIMEOUT_DEFAULT_S: f64 = 600.0;
 const SDK_TIMEOUT_DEFAULT_S: f64 = 3_600.0;
 const TIMEOUT_MAX_S: f64 = 86_400.0;
@@ -85,8 +88,9 @@ pub(super) fn timeout(seconds: Option<f64>) -> Result<Duration, ApiError> {
 /// The deadline of a call in a dialect that has no field for one. SDKs say how long they wait for a whole answer; of a stream that
 /// is the wait for its next event, and it may be long.
 pub(super) fn sdk_timeout(headers: &HeaderMap, stream: bool) -> Duration {
-    let said = headers.get("x-stainless-timeout").filter(|_| !stream);
-    let said = said.and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
+    // OpenAI's tells only how long it waits for the next byte, which of a whole answer is the first.
+    let said = headers.get("x-stainless-timeout").or_else(|| headers.get("x-stainless-read-timeout"));
+    let said = said.filter(|_| !stream).and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
     let said = said.filter(|seconds| *seconds > 0.0 && *seconds <= TIMEOUT_MAX_S);
     Duration::from_secs_f64(said.unwrap_or(SDK_TIMEOUT_DEFAULT_S))
 }

@@ -383,8 +383,8 @@ impl Books {
         }
         let Resolve { input_tokens, output_tokens, cost, .. } = *resolve;
         let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
-        // What a subscription has paid for stays so.
-        let is_notional = entry.spent.notional > Nanos::ZERO;
+        // What a subscription has paid for stays so; where it may have been either, money was charged.
+        let is_notional = entry.spent.notional > Nanos::ZERO && entry.spent.cost == Nanos::ZERO;
         let (cost, notional) = if is_notional { (Nanos::ZERO, cost) } else { (cost, Nanos::ZERO) };
         let spent = Spent { usage, cost, notional, ..entry.spent.clone() };
         Resolved::Corrected(Box::new(self.correct(entry, Some(spent))))

@@ -99,6 +99,8 @@ pub struct Script {
     pub endless: bool,
     /// A stream has no `message_delta`: it stops without saying why, or what it has cost.
     pub no_delta: bool,
+    /// Its `message_delta` does not say what was generated.
+    pub no_usage: bool,
     /// A stream's body ends after `message_delta`, without `message_stop`.
     pub no_stop: bool,
     /// Events of no known name are between the others.

@@ -65,7 +65,11 @@ fn steps(script: &Script, billed: &Billed, body: &Value, id: &str) -> impl Itera
         usage.as_object_mut().expect("an object").remove(field);
     }
     let delta = json!({"stop_reason": message::stop_reason(script, billed, body), "stop_sequence": null});
-    let end = (!script.no_delta).then(|| json!({"type": "message_delta", "delta": delta, "usage": usage}));
+    let mut end = json!({"type": "message_delta", "delta": delta});
+    if !script.no_usage {
+        end["usage"] = usage;
+    }
+    let end = (!script.no_delta).then_some(end);
     let stop = (!script.no_stop).then(|| json!({"type": "message_stop"}));
     once(Step::saying(start)).chain(blocks).chain(end.into_iter().chain(stop).map(Step::saying))
 }

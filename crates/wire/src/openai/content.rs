@@ -74,10 +74,11 @@ fn block(part: Field, speaker: Speaker) -> Result<Option<Value>, Invalid> {
 /// `detail` is checked and has no effect: Claude scales images by itself.
 fn image(part: &mut Object) -> Result<Value, Invalid> {
     let mut image = part.need("image_url", "takes an object with url")?.object("takes an object with url")?;
-    if let Some(detail) =
-        image.take("detail").filter(|detail| !matches!(detail.value.as_str(), Some("auto" | "low" | "high")))
+    if let Some(detail) = image
+        .take("detail")
+        .filter(|detail| !matches!(detail.value.as_str(), Some("auto" | "low" | "high" | "original")))
     {
-        return Err(detail.refuse("takes auto, low or high"));
+        return Err(detail.refuse("takes auto, low, high or original"));
     }
     let source = source(&image.need("url", "takes a URL")?)?;
     image.finish()?;

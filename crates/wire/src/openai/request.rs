@@ -100,14 +100,17 @@ fn fields(request: ChatRequest) -> Result<Map<String, Value>, Invalid> {
     let tools = tools::read(request.tools, request.tool_choice, request.parallel_tool_calls)?;
     let effort = field("reasoning_effort", request.reasoning_effort).map(options::effort).transpose()?;
     let (thinking, effort) = effort.unwrap_or_default();
+    let temperature = field("temperature", request.temperature).map(options::temperature).transpose()?;
+    let top_p = field("top_p", request.top_p).map(options::top_p).transpose()?;
     let format = field("response_format", request.response_format).map(options::format).transpose()?.flatten();
     Ok(present([
         ("messages", Some(Value::Array(conversation.messages))),
         ("system", conversation.system.map(Value::from)),
         ("tools", tools.tools),
         ("tool_choice", tools.choice),
-        ("temperature", field("temperature", request.temperature).map(options::temperature).transpose()?),
-        ("top_p", field("top_p", request.top_p).map(options::top_p).transpose()?),
+        // Newer models take one of the two only, and 1 is what changes nothing.
+        ("top_p", top_p.filter(|top_p| temperature.is_none() || top_p.as_f64() != Some(1.0))),
+        ("temperature", temperature),
         ("stop_sequences", field("stop", request.stop).map(options::stop).transpose()?.flatten()),
         ("thinking", thinking),
         ("output_config", object([("effort", effort), ("format", format)])),

@@ -15,6 +15,8 @@ pub struct Bill {
     pub cost: f64,
     /// Nano-dollars, exact.
     pub cost_nanos: i64,
+    /// `max_tokens`, where what is left of a budget has lowered it.
+    pub clamped_max_tokens: Option<u32>,
 }
 
 /// The whole answer. `created` is in seconds since 1970; `message` is an Anthropic message.
@@ -100,6 +102,9 @@ pub(super) fn usage(bill: &Bill, reasoning_tokens: Option<u64>) -> Value {
         "cost": bill.cost,
         "cost_nanos": bill.cost_nanos,
     });
+    if let Some(tokens) = bill.clamped_max_tokens {
+        usage["clamped_max_tokens"] = tokens.into();
+    }
     if let Some(tokens) = reasoning_tokens {
         usage["completion_tokens_details"] = json!({"reasoning_tokens": tokens});
     }

@@ -91,10 +91,10 @@ impl Economy for Anthropic {
         Box::pin(async move {
             let body = body.map_err(Unsubmitted::Refused)?;
             let none_ready = |none| Unsubmitted::Refused(none_ready(none).reason);
-            let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
+            let key = self.keys.pick(None, Instant::now()).map_err(none_ready)?;
             let request = self.to_batches(Method::POST, &[], None, key).timeout(SUBMIT_TIMEOUT);
             let request = request.header(CONTENT_TYPE, "application/json").body(body);
-            let taken = self.accepted(key, request).await.map_err(unsubmitted)?;
+            let taken = self.accepted_besides(key, request).await.map_err(unsubmitted)?;
             // Taken it is, whatever is said of it.
             let batch: Batch = read(taken).await.map_err(|failure| Unsubmitted::Unknown(failure.reason))?;
             Ok(batch.id)

@@ -94,56 +94,62 @@ impl Anthropic {
 
     async fn answer(&self, model_id: &str, prompt: Prompt) -> Result<Answering, Failure> {
         let body = request::body(model_id, &prompt).map_err(|reason| Failure { spend: Spend::Unspent, reason })?;
-        let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
+        let key = self.keys.pick(Some(model_id), Instant::now()).map_err(none_ready)?;
         let request = self.post(&self.messages, key, &prompt.request, body);
-        self.begun(key, request, &prompt.sent).await
+        self.begun((key, model_id), request, &prompt.sent).await
     }
 
     /// Sends a request for an answer as it is, but for where it goes.
-    pub(super) async fn forward(&self, own: Request<Bytes>, sent: &Sent) -> Result<Answering, Failure> {
-        let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
+    pub(super) async fn forward(&self, model_id: &str, own: Request<Bytes>, sent: &Sent) -> Result<Answering, Failure> {
+        let key = self.keys.pick(Some(model_id), Instant::now()).map_err(none_ready)?;
         let mut url = self.messages.clone();
         url.set_query(own.uri().query());
         let (head, body) = own.into_parts();
-        self.begun(key, self.http.post(url).headers(head.headers).body(body), sent).await
+        self.begun((key, model_id), self.http.post(url).headers(head.headers).body(body), sent).await
     }
 
-    async fn begun(&self, key: &Key, request: RequestBuilder, sent: &Sent) -> Result<Answering, Failure> {
+    async fn begun(&self, by: (&Key, &str), request: RequestBuilder, sent: &Sent) -> Result<Answering, Failure> {
         if !sent.mark() {
             return Err(response::broken(Spend::Unspent, false, "was given up before it was asked".to_owned()));
         }
-        let response = self.accepted(key, request).await?;
+        let response = self.accepted(by, request).await?;
         response::is_stream(&response)?;
         let headers = response::passed_on(&response);
         Ok(Answering { headers, events: stream::events(response) })
     }
 
     async fn counted(&self, model_id: &str, asked: &Asked) -> Result<u64, Failure> {
-        let key = self.keys.pick(Instant::now()).map_err(none_ready)?;
+        let key = self.keys.pick(None, Instant::now()).map_err(none_ready)?;
         let request = self.post(&self.count_tokens, key, asked, request::to_count(model_id, asked));
-        response::counted(self.accepted(key, request.timeout(COUNT_TIMEOUT)).await?).await
+        response::counted(self.accepted_besides(key, request.timeout(COUNT_TIMEOUT)).await?).await
     }
 
-    /// Sends a request; what becomes of it is known to the key that it was sent with.
-    async fn accepted(&self, key: &Key, request: RequestBuilder) -> Result<Response, Unaccepted> {
-        let (mut failure, status) = match request.send().await {
-            Ok(response) if response.status().is_success() => {
-                key.report(&Outcome::Good, Instant::now());
-                return Ok(response);
+    /// Sends a message; what becomes of it is known to the key that it was sent with.
+    async fn accepted(&self, (key, model): (&Key, &str), request: RequestBuilder) -> Result<Response, Unaccepted> {
+        let sent = sent(request).await;
+        let outcome =
+            sent.as_ref().map_or_else(|refused| response::outcome(&refused.failure, refused.status), |_| Outcome::Good);
+        key.report(model, &outcome, Instant::now());
+        sent.map_err(|unaccepted| self.another_key_may(outcome, unaccepted))
+    }
+
+    /// Sends what is no message. The upstream has limits of its own for that, which say nothing of messages.
+    async fn accepted_besides(&self, key: &Key, request: RequestBuilder) -> Result<Response, Unaccepted> {
+        sent(request).await.map_err(|unaccepted| {
+            let outcome = response::outcome(&unaccepted.failure, unaccepted.status);
+            if matches!(outcome, Outcome::Denied) {
+                key.denied(Instant::now());
             }
-            Ok(response) => {
-                let status = response.status().as_u16();
-                (response::refusal(response).await, Some(status))
-            }
-            Err(error) => (response::unsent(&error), None),
-        };
-        let outcome = response::outcome(&failure, status);
-        key.report(&outcome, Instant::now());
-        if let (Outcome::Denied, Reason::Broken { retryable, .. }) = (outcome, &mut failure.reason) {
-            // What one key is denied, another may be granted.
-            *retryable = self.keys.ready_in(Instant::now()).is_zero();
+            self.another_key_may(outcome, unaccepted)
+        })
+    }
+
+    /// What one key is denied, another may be granted.
+    fn another_key_may(&self, outcome: Outcome, mut unaccepted: Unaccepted) -> Unaccepted {
+        if let (Outcome::Denied, Reason::Broken { retryable, .. }) = (outcome, &mut unaccepted.failure.reason) {
+            *retryable = self.keys.ready_in(None, Instant::now()).is_zero();
         }
-        Err(Unaccepted { failure, status })
+        unaccepted
     }
 
     fn post(&self, url: &Url, key: &Key, asked: &Asked, body: Vec<u8>) -> RequestBuilder {
@@ -153,6 +159,17 @@ impl Anthropic {
         }
         let version = asked.version.as_deref().unwrap_or(API_VERSION);
         request.header("anthropic-version", version).header(CONTENT_TYPE, "application/json").body(body)
+    }
+}
+
+async fn sent(request: RequestBuilder) -> Result<Response, Unaccepted> {
+    match request.send().await {
+        Ok(response) if response.status().is_success() => Ok(response),
+        Ok(response) => {
+            let status = Some(response.status().as_u16());
+            Err(Unaccepted { failure: response::refusal(response).await, status })
+        }
+        Err(error) => Err(Unaccepted { failure: response::unsent(&error), status: None }),
     }
 }
 
@@ -266,7 +283,7 @@ impl Backend for Anthropic {
         Some(self)
     }
 
-    fn ready_in(&self) -> Duration {
-        self.keys.ready_in(Instant::now())
+    fn ready_in(&self, model_id: &str) -> Duration {
+        self.keys.ready_in(Some(model_id), Instant::now())
     }
 }

@@ -150,7 +150,7 @@ impl Backend for ClaudeCode {
         Box::pin(async move { self.answer(&model_id, prompt).await })
     }
 
-    fn ready_in(&self) -> Duration {
-        self.upstream.api.ready_in()
+    fn ready_in(&self, model_id: &str) -> Duration {
+        self.upstream.api.ready_in(model_id)
     }
 }

@@ -32,7 +32,7 @@ impl Upstream {
         request: Request<Bytes>,
     ) -> Result<Answering, Failure> {
         match &self.login {
-            Some(login) => self.api.forward(login.own(brief, request)?, &prompt.sent).await,
+            Some(login) => self.api.forward(&brief.model, login.own(brief, request)?, &prompt.sent).await,
             None => self.api.call(&brief.model, prompt).await,
         }
     }

@@ -26,7 +26,7 @@ pub(super) enum Word {
     /// The next piece of the answer; never empty.
     Text(String),
     /// The answer is complete.
-    End { stop_reason: StopReason, usage: Usage },
+    End { stop_reason: StopReason, stop_sequence: Option<String>, usage: Usage },
 }
 
 /// The reader's end of a call. Dropping it cancels the call.
@@ -70,11 +70,11 @@ fn events(word: Word) -> Vec<Event> {
             let raw = say::text(&text);
             vec![event(Said::Text(text), raw)]
         }
-        Word::End { stop_reason, usage } => {
-            let stop = Said::Stop { stop_reason, usage, terms: Terms::default() };
+        Word::End { stop_reason, stop_sequence, usage } => {
+            let stop = Said::Stop { stop_reason, usage, terms: Terms::default(), is_counted: true };
             vec![
                 event(Said::Aside, say::text_end()),
-                event(stop, say::end(stop_reason.as_str(), None, usage.output_tokens)),
+                event(stop, say::end(stop_reason.as_str(), stop_sequence.as_deref(), usage.output_tokens)),
                 event(Said::End, say::stop()),
             ]
         }

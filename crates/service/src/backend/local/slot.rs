@@ -105,10 +105,10 @@ impl Slot {
         self.output_tokens += 1;
         let piece = self.text.push(&vocab.token_to_piece(token, false, None));
         self.send_text(piece.text);
-        if piece.stopped {
-            return self.end(StopReason::StopSequence);
+        if piece.stopped.is_some() {
+            return self.say_end(StopReason::StopSequence, piece.stopped);
         }
-        if self.output_tokens == self.job.tokens_max { self.end(self.job.full) } else { Progress::Goes }
+        if self.output_tokens >= self.job.tokens_max { self.end(self.job.full) } else { Progress::Goes }
     }
 
     /// The model broke.
@@ -122,11 +122,13 @@ impl Slot {
     }
 
     fn end(&mut self, stop_reason: StopReason) -> Progress {
-        if stop_reason != StopReason::StopSequence {
-            let rest = self.text.finish();
-            self.send_text(rest);
-        }
-        self.send(Word::End { stop_reason, usage: self.usage() });
+        let rest = self.text.finish();
+        self.send_text(rest);
+        self.say_end(stop_reason, None)
+    }
+
+    fn say_end(&self, stop_reason: StopReason, stop_sequence: Option<String>) -> Progress {
+        self.send(Word::End { stop_reason, stop_sequence, usage: self.usage() });
         Progress::Ended
     }
 

@@ -14,8 +14,8 @@ pub(super) struct Text {
 pub(super) struct Piece {
     /// Text that may be shown; may be empty.
     pub(super) text: String,
-    /// A stop sequence is complete: the answer ends here.
-    pub(super) stopped: bool,
+    /// The stop sequence that is complete: the answer ends here.
+    pub(super) stopped: Option<String>,
 }
 
 impl Text {
@@ -26,14 +26,15 @@ impl Text {
     pub(super) fn push(&mut self, bytes: &[u8]) -> Piece {
         self.incomplete.extend_from_slice(bytes);
         self.take_whole_characters();
-        let stop = self.stop_sequences.iter().filter_map(|stop| self.held_back.find(stop.as_str())).min();
-        if let Some(at) = stop {
+        let stops = self.stop_sequences.iter().filter_map(|stop| Some((self.held_back.find(stop.as_str())?, stop)));
+        if let Some((at, stop)) = stops.min_by_key(|(at, _)| *at) {
+            let stopped = Some(stop.clone());
             self.held_back.truncate(at);
-            return Piece { text: std::mem::take(&mut self.held_back), stopped: true };
+            return Piece { text: std::mem::take(&mut self.held_back), stopped };
         }
         let shown = self.held_back.len() - self.stop_beginning();
         let rest = self.held_back.split_off(shown);
-        Piece { text: std::mem::replace(&mut self.held_back, rest), stopped: false }
+        Piece { text: std::mem::replace(&mut self.held_back, rest), stopped: None }
     }
 
     /// What is left when the answer ends without a stop sequence.
@@ -81,18 +82,18 @@ impl Text {
 mod tests {
     use super::*;
 
-    fn shown(stops: &[&str], pieces: &[&[u8]]) -> (Vec<String>, bool) {
+    fn shown(stops: &[&str], pieces: &[&[u8]]) -> (Vec<String>, Option<String>) {
         let mut text = Text::new(stops.iter().map(ToString::to_string).collect());
         let mut all = Vec::new();
         for piece in pieces {
             let piece = text.push(piece);
             all.push(piece.text);
-            if piece.stopped {
-                return (all, true);
+            if piece.stopped.is_some() {
+                return (all, piece.stopped);
             }
         }
         all.push(text.finish());
-        (all, false)
+        (all, None)
     }
 
     #[test]
@@ -110,18 +111,18 @@ mod tests {
     #[test]
     fn nothing_of_a_stop_sequence_is_shown_however_it_is_cut() {
         let (all, stopped) = shown(&["END", "\n\n"], &[b"one E", b"N", b"D two"]);
-        assert_eq!((all.concat().as_str(), stopped), ("one ", true));
+        assert_eq!((all.concat().as_str(), stopped.as_deref()), ("one ", Some("END")));
     }
 
     #[test]
     fn what_only_looked_like_a_stop_sequence_is_shown_in_the_end() {
         let (all, stopped) = shown(&["END"], &[b"an E", b"N", b"E"]);
         assert_eq!(all, ["an ", "", "EN", "E"]);
-        assert!(!stopped);
+        assert_eq!(stopped, None);
     }
 
     #[test]
     fn the_stop_sequence_that_comes_first_counts() {
-        assert_eq!(shown(&["c", "b"], &[b"abc"]), (vec!["a".to_owned()], true));
+        assert_eq!(shown(&["c", "b"], &[b"abc"]), (vec!["a".to_owned()], Some("b".to_owned())));
     }
 }

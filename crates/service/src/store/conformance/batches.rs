@@ -189,7 +189,7 @@ async fn a_result_that_is_told_twice_at_once_counts_once(store: &Arc<dyn Store>)
     let (job, results) = (job(store, id).await, store.results(id, 0, 10).await.expect("the store works"));
     assert!(job.ended_at.is_some() && job.sums.completed + job.sums.failed == 2, "{job:?}");
     let results: Vec<_> = results.iter().map(|result| (result.number, result.place, result.result.as_str())).collect();
-    assert_eq!(results, [(1, 0, "first"), (2, 1, "other")]);
+    assert_eq!(results, [(1, 0, "first 0"), (2, 1, "other 1")]);
 }
 
 async fn batches_are_listed_newest_first(store: &Arc<dyn Store>) {

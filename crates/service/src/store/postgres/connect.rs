@@ -16,6 +16,9 @@ use crate::{store::StoreError, tls};
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// And with TLS, its user and its settings: a server that takes it may say nothing.
+const USABLE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long the server may be silent before the connection counts as broken.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -64,7 +67,18 @@ impl Connector {
         Ok(Self { config, tls: MakeRustlsConnect::new(tls()?), settings })
     }
 
-    pub(super) async fn connect(&self) -> Result<Connection, Error> {
+    /// # Errors
+    /// Why there is none, in words.
+    pub(super) async fn connect(&self) -> Result<Connection, String> {
+        match tokio::time::timeout(USABLE_TIMEOUT, self.connected()).await {
+            Ok(connected) => connected.map_err(|error| reason(&error)),
+            Err(_) => {
+                Err(format!("a connection came about, and could not be used within {} s", USABLE_TIMEOUT.as_secs()))
+            }
+        }
+    }
+
+    async fn connected(&self) -> Result<Connection, Error> {
         let (client, connection) = self.config.connect(self.tls.clone()).await?;
         #[expect(clippy::disallowed_methods, reason = "it ends with its client")]
         tokio::spawn(async move {

@@ -38,9 +38,12 @@ mod rows;
 mod slices;
 mod writer;
 
-use connect::{Connection, Connector, failed, reason};
+use connect::{Connection, Connector, failed};
 use epoch::{Epoch, Keeper};
 use writer::Writer;
+
+/// How long what is read may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What there is to choose about a store in a database.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +79,7 @@ impl Postgres {
     /// The URL is none, the database cannot be reached, or holds a ledger of a newer version.
     pub async fn open(url: &str, options: Options) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::new(url, options.ttl)?);
-        let unusable = |error: Error| StoreError::Unusable(format!("cannot use the database: {}", reason(&error)));
+        let unusable = |why| StoreError::Unusable(format!("cannot use the database: {why}"));
         let connection = connector.connect().await.map_err(unusable)?;
         migrate::migrate(&connection).await?;
         let (epoch, is_up) = (Arc::new(Epoch::new(options.ttl)), Arc::new(AtomicBool::new(true)));
@@ -117,7 +120,7 @@ impl Postgres {
     /// # Errors
     /// The database failed.
     pub async fn take_for_dead(&self, epoch: i64, beat: Option<i64>) -> Result<Option<usize>, StoreError> {
-        let connection = self.connector.connect().await.map_err(|error| failed(&error))?;
+        let connection = self.connector.connect().await.map_err(StoreError::Failed)?;
         epoch::reap(&connection, epoch, beat).await.map_err(|error| failed(&error))
     }
 
@@ -130,19 +133,29 @@ impl Postgres {
     }
 
     /// The connection that reads, which many share.
-    async fn reader(&self) -> Result<Arc<Connection>, Error> {
+    async fn reader(&self) -> Result<Arc<Connection>, StoreError> {
         let mut reader = self.reader.lock().await;
         if let Some(live) = reader.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(Arc::clone(live));
         }
-        let connection = Arc::new(self.connector.connect().await?);
+        let connection = Arc::new(self.connector.connect().await.map_err(StoreError::Failed)?);
         *reader = Some(Arc::clone(&connection));
         Ok(connection)
     }
 
     async fn read<T>(&self, read: impl AsyncFnOnce(&Connection) -> Result<T, Error>) -> Result<T, StoreError> {
-        let connection = self.reader().await.map_err(|error| failed(&error))?;
-        read(&connection).await.map_err(|error| failed(&error))
+        let reading = async {
+            let connection = self.reader().await?;
+            read(&connection).await.map_err(|error| failed(&error))
+        };
+        if let Ok(read) = tokio::time::timeout(READ_TIMEOUT, reading).await {
+            return read;
+        }
+        // Whoever makes another one at the moment does what is to be done.
+        if let Ok(mut reader) = self.reader.try_lock() {
+            *reader = None;
+        }
+        Err(StoreError::Failed(format!("no answer within {} s", READ_TIMEOUT.as_secs())))
     }
 }
 
@@ -213,7 +226,7 @@ impl Store for Postgres {
 
     fn verify(&self) -> BoxFuture<'_, Result<Verified, StoreError>> {
         Box::pin(async {
-            let connection = self.connector.connect().await.map_err(|error| failed(&error))?;
+            let connection = self.connector.connect().await.map_err(StoreError::Failed)?;
             read::verify(&connection).await.map_err(|error| failed(&error))
         })
     }

@@ -125,7 +125,7 @@ impl Writer {
         let mut reconnected = false;
         let may_be_repeated = group.iter().all(Job::may_be_repeated);
         for tries in 1.. {
-            let connection = self.live().await.map_err(|error| failed(&error))?;
+            let connection = self.live().await.map_err(StoreError::Failed)?;
             let tried = tokio::time::timeout(GROUP_TIMEOUT, self.attempt(&connection, group, tries > 1)).await;
             let Ok(tried) = tried else {
                 return Err(StoreError::Failed(format!("no answer within {} s", GROUP_TIMEOUT.as_secs())));
@@ -152,7 +152,8 @@ impl Writer {
                 }
                 Failure::Database(_) => {}
             }
-            if connection.run("rollback").await.is_ok() {
+            let rolled_back = tokio::time::timeout(GROUP_TIMEOUT, connection.run("rollback")).await;
+            if matches!(rolled_back, Ok(Ok(()))) {
                 self.connection = Some(connection);
             }
         }
@@ -160,13 +161,19 @@ impl Writer {
     }
 
     /// A connection that is not known to be broken. Whoever takes it puts it back once it has done its work.
-    async fn live(&mut self) -> Result<Connection, Error> {
+    async fn live(&mut self) -> Result<Connection, String> {
         if let Some(connection) = self.connection.take().filter(|connection| !connection.is_closed()) {
             return Ok(connection);
         }
         let connection = self.connector.connect().await?;
-        connection.prepare(&SENT_AT_ONCE).await?;
-        connection.prepare(&rows::SAVING).await?;
+        let prepared = async {
+            connection.prepare(&SENT_AT_ONCE).await?;
+            connection.prepare(&rows::SAVING).await
+        };
+        match tokio::time::timeout(GROUP_TIMEOUT, prepared).await {
+            Ok(prepared) => prepared.map_err(|error| reason(&error))?,
+            Err(_) => return Err(format!("no answer within {} s", GROUP_TIMEOUT.as_secs())),
+        }
         Ok(connection)
     }
 
