@@ -1,6 +1,10 @@
 //! `config check`, and the settings that `serve` shares with it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{ArgMatches, Args};
 use claude_code_api_service::config::{Config, Settings};
@@ -29,7 +33,7 @@ pub(crate) fn check(source: Source, matches: Option<&ArgMatches>) -> anyhow::Res
     };
     let (names, values) = (width(|setting| setting.name), width(|setting| &setting.value).min(48));
     for setting in &config.in_force {
-        println!("{:names$}  {:values$}  {}", setting.name, setting.value, setting.source);
+        writeln!(io::stdout(), "{:names$}  {:values$}  {}", setting.name, setting.value, setting.source)?;
     }
     Ok(ExitCode::SUCCESS)
 }

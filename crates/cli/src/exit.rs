@@ -1,7 +1,8 @@
 //! How the program ends: a code for each thing that a script would do about a failure, and what is said of it.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, Write},
     process::ExitCode,
     sync::{
         Arc,
@@ -9,7 +10,8 @@ use std::{
     },
 };
 
-use claude_code_api_client::{Error, ErrorCode, ErrorKind};
+use claude_code_api_client::{Error, ErrorBody, ErrorCode, ErrorKind};
+use claude_code_api_service::operator::OperatorError;
 use serde_json::{Value, json};
 use signal_hook::consts::SIGINT;
 
@@ -57,7 +59,7 @@ impl Exit {
         match error.downcast_ref::<Error>() {
             Some(error) => Self::of_kind(error.kind()),
             None if error.is::<Interrupted>() => Self::Interrupted,
-            None => Self::Other,
+            None => refused(error).map_or(Self::Other, |body| Self::of_code(body.code)),
         }
     }
 
@@ -93,9 +95,9 @@ pub(crate) fn report(error: &anyhow::Error, as_json: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if as_json {
-        eprintln!("{}", envelope(error));
+        let _ = writeln!(io::stderr(), "{}", envelope(error));
     } else {
-        eprintln!("error: {error:#}");
+        let _ = writeln!(io::stderr(), "error: {error:#}");
     }
     let exit = Exit::of(error);
     if exit == Exit::Interrupted {
@@ -105,10 +107,18 @@ pub(crate) fn report(error: &anyhow::Error, as_json: bool) -> ExitCode {
     exit.into()
 }
 
+/// What the service has said to the operator.
+fn refused(error: &anyhow::Error) -> Option<&ErrorBody> {
+    match error.downcast_ref::<OperatorError>() {
+        Some(OperatorError::Refused(body)) => Some(body),
+        _ => None,
+    }
+}
+
 /// The service's envelope, and one like it where the service has said nothing.
 fn envelope(error: &anyhow::Error) -> Value {
     let from_client = error.downcast_ref::<Error>();
-    if let Some(body) = from_client.and_then(Error::body) {
+    if let Some(body) = from_client.and_then(Error::body).or_else(|| refused(error)) {
         return json!({"error": body, "detail": body.message});
     }
     let message = format!("{error:#}");
@@ -141,6 +151,8 @@ pub(crate) struct Interrupt(Arc<AtomicBool>);
 impl Interrupt {
     pub(crate) fn listen() -> io::Result<Self> {
         let came = Arc::new(AtomicBool::new(false));
+        // The second one ends the program where it stands: it may be writing to a reader that does not read.
+        signal_hook::flag::register_conditional_default(SIGINT, Arc::clone(&came))?;
         signal_hook::flag::register(SIGINT, Arc::clone(&came))?;
         Ok(Self(came))
     }

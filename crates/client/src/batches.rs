@@ -140,16 +140,25 @@ impl Batches {
     ) -> Result<BatchJob, Error> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let (mut pause, longest) = LOOK_EVERY;
+        let late = || {
+            let waited = timeout.unwrap_or_default().as_secs_f64();
+            self.0.timed_out(format!("the batch has not ended within {waited} s, and goes on"))
+        };
         loop {
-            let job = self.get(id).await?;
+            let look = self.get(id);
+            let job = match deadline {
+                Some(deadline) => {
+                    tokio::time::timeout_at(deadline.into(), look).await.unwrap_or_else(|_| Err(late()))?
+                }
+                None => look.await?,
+            };
             on_progress(&job);
             if job.ended_at.is_some() {
                 return Ok(job);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                let waited = timeout.unwrap_or_default().as_secs_f64();
-                return Err(self.0.timed_out(format!("the batch has not ended within {waited} s, and goes on")));
+                return Err(late());
             }
             tokio::time::sleep(left.unwrap_or(pause).min(pause)).await;
             pause = (pause * 3 / 2).min(longest);

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::Arc,
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -98,7 +99,7 @@ impl Client {
                 transport::json(self.post("v1/complete", key, &body).await?).await
             }
         };
-        self.answer_within(timeout, self.attempts(Some(deadline), attempt)).await
+        self.attempts_within(timeout, attempt).await
     }
 
     /// The answer as it comes. Returns when its first text has come, so that a failure before that is an error here.
@@ -284,8 +285,24 @@ impl Client {
     where
         A: Future<Output = Result<T, Error>>,
     {
-        let deadline = Instant::now() + self.0.options.timeout;
-        self.answer_within(self.0.options.timeout, self.attempts(Some(deadline), attempt)).await
+        self.attempts_within(self.0.options.timeout, attempt).await
+    }
+
+    /// Makes attempts until one succeeds, there is no point in another, or the time is over.
+    async fn attempts_within<T, A>(&self, timeout: Duration, attempt: impl Fn() -> A) -> Result<T, Error>
+    where
+        A: Future<Output = Result<T, Error>>,
+    {
+        let (made, deadline) = (AtomicU32::new(0), Instant::now() + timeout);
+        let counted = || {
+            made.fetch_add(1, Ordering::Relaxed);
+            attempt()
+        };
+        let answer = self.answer_within(timeout, self.attempts(Some(deadline), counted)).await;
+        // Where it is the time that is over, nobody else has counted.
+        answer.map_err(
+            |error| if error.attempts() == 0 { error.after(made.load(Ordering::Relaxed), None) } else { error },
+        )
     }
 
     async fn answer_within<T>(

@@ -183,7 +183,9 @@ fn bearer(key: &SecretString) -> Result<HeaderValue, Error> {
 
 fn parse(text: &str) -> Result<Url, Error> {
     let wrong = |why: &str| {
-        let message = format!("base_url: takes a URL such as http://localhost:8080; {text:?} {why}");
+        // What may be a name and a password is not shown.
+        let shown = text.rsplit_once('@').map_or_else(|| format!("{text:?}"), |(_, rest)| format!("one at {rest:?}"));
+        let message = format!("base_url: takes a URL such as http://localhost:8080; {shown} {why}");
         Error::new(ErrorKind::Configuration, message)
     };
     let mut url = Url::parse(text).map_err(|error| wrong(&format!("is none: {error}")))?;

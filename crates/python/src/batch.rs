@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use claude_code_api_client::{BatchEvent, BatchResults, BatchStream, Error, blocking};
 use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
-use crate::{convert, sync::unless_interrupted};
+use crate::{
+    convert,
+    sync::{drop_without_gil, unless_interrupted},
+};
 
 /// The core of `BatchStream`, whose batch is sent when the first result is asked for; and the results of a stored batch.
 #[pyclass(frozen, module = "claude_code_api._native")]
@@ -45,6 +48,13 @@ macro_rules! results {
 }
 
 results!(BatchStream, BatchResults);
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop_without_gil(std::mem::replace(state, State::Ended));
+    }
+}
 
 impl Batch {
     pub(crate) fn stored(results: blocking::BatchResults) -> Self {

@@ -4,6 +4,7 @@
 //! levels anybody wants, so that nothing is written, and no interpreter waited for, where nobody reads it.
 
 use std::{
+    cell::{Cell, RefCell},
     fmt::Write as _,
     sync::{
         Arc,
@@ -54,6 +55,27 @@ impl Line {
     }
 }
 
+thread_local! {
+    /// Lines of a thread that drives a client: other threads may wait for that, and have the GIL, for which it would wait.
+    static HELD_BACK: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    static HOLDS_BACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does what a client is driven by; what it says is to be told afterwards, or in between.
+pub(crate) fn held_back<T>(work: impl FnOnce() -> T) -> T {
+    let held_back_before = HOLDS_BACK.replace(true);
+    let done = work();
+    HOLDS_BACK.set(held_back_before);
+    done
+}
+
+/// Tells what was held back. While a handler of the program's runs, nobody drives the client.
+pub(crate) fn tell(py: Python<'_>) {
+    for line in HELD_BACK.take() {
+        line.write(py);
+    }
+}
+
 /// Ctrl-C came while a handler of the program's wrote the line. It is for the call.
 fn again(py: Python<'_>) {
     if let Err(error) = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main")) {
@@ -79,6 +101,7 @@ impl Subscriber for ToPython {
         event.record(&mut line);
         match MAILBOX.try_with(Arc::clone) {
             Ok(slot) => slot.put(0, Ok(Outcome::Line(line))),
+            Err(_) if HOLDS_BACK.get() => HELD_BACK.with_borrow_mut(|lines| lines.push(line)),
             // A thread that has outlived the interpreter has nobody to tell.
             Err(_) => Python::try_attach(|py| line.write(py)).unwrap_or_default(),
         }

@@ -7,7 +7,7 @@ use pyo3::{exceptions::PyRuntimeError, prelude::*};
 
 use crate::{
     batch::Batch,
-    convert,
+    convert, log,
     options::{self, BatchCall, Call, Options},
 };
 
@@ -105,17 +105,29 @@ pub(crate) fn unless_interrupted<T: Send>(
 ) -> PyResult<T> {
     let mut raised = None;
     let result = py.detach(|| {
-        work(&mut || {
-            #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is not general over lifetimes")]
-            let checked = Python::try_attach(|py| py.check_signals());
-            raised = checked.and_then(Result::err);
-            raised.is_some()
+        log::held_back(|| {
+            work(&mut || {
+                let checked = Python::try_attach(|py| {
+                    log::tell(py);
+                    py.check_signals()
+                });
+                raised = checked.and_then(Result::err);
+                raised.is_some()
+            })
         })
     });
+    log::tell(py);
     result.map_err(|error| match raised {
         Some(raised) if error.kind() == ErrorKind::Interrupted => raised,
         _ => convert::exception(py, &error),
     })
+}
+
+/// Drops what may wait for another thread's turn at the client, which may wait for the GIL.
+pub(crate) fn drop_without_gil<T: Send>(value: T) {
+    let mut value = Some(value);
+    // Where there is no interpreter any more, nobody waits for it.
+    let _ = Python::try_attach(|py| py.detach(|| drop(value.take())));
 }
 
 /// An answer as it comes: an iterator of text, and a context manager.
@@ -155,6 +167,13 @@ impl Outcome {
             text: stream.text().to_owned(),
             response: stream.response().cloned(),
         }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop_without_gil(std::mem::replace(state, Streaming::Ended(Box::default())));
     }
 }
 

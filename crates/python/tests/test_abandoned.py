@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+import logging
+import threading
+import time
 
 import pytest
 
@@ -147,3 +150,25 @@ def test_a_stream_left_early_stops_the_generation_on_the_service(service):
             assert until(service.running, "the call runs") == 1
             break
         service.until_running(0)
+
+
+def test_a_stream_that_is_left_while_another_thread_logs_holds_nobody_up(service, caplog):
+    caplog.set_level(logging.DEBUG, "claude_code_api")
+    begun, client = time.monotonic(), ClaudeClient(service.url)
+
+    def leave():
+        for _ in range(20):
+            for _ in client.stream("Count to a hundred", max_tokens=200):
+                break
+
+    def complete():
+        for _ in range(20):
+            client.complete("hi", max_tokens=1)
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (leave, leave, complete, complete)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "it waits for ever"
+    print("measured  40 streams left beside 40 calls that log: %.1f s" % (time.monotonic() - begun))

@@ -214,6 +214,10 @@ def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(server: Scripte
     with pytest.raises(ValueError) as caught:
         ClaudeClient(server.url, api_key="s3cret\nx-evil: 1", max_retries=1).complete("hi")
     assert "s3cret" not in str(caught.value) + repr(caught.value)
+    for wrong in ("http://me:s3cret@host/?x=1", "ftp://me:s3cret@host", "http://me:s3cret@host:port"):
+        with pytest.raises(ValueError) as refused:
+            ClaudeClient(wrong)
+        assert "s3cret" not in str(refused.value) and "host" in str(refused.value)
     assert not server.requests
 
 

@@ -5,13 +5,14 @@ import gc
 import os
 import pickle
 import threading
+import weakref
 
 import pytest
 
 from answers import START, delta, done, http, ok
 from claude_code_api import AsyncClaudeClient, ClaudeClient
 from programs import run
-from scripted import Scripted
+from scripted import Scripted, hold
 
 HEALTH = {"status": "ok", "version": "1", "services": {}}
 
@@ -256,3 +257,20 @@ def test_what_a_client_gives_can_be_pickled(service):
     with ClaudeClient(service.url) as client:
         for given in (client.complete("hi", max_tokens=2), client.batch(["hi"], max_tokens=2), client.get_usage(), client.health()):
             assert pickle.loads(pickle.dumps(given)) == given
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loop_that_is_closed_with_a_call_in_flight_is_let_go_and_the_call_ends(server: Scripted):
+    server.script([hold])
+    loop, client = asyncio.new_event_loop(), AsyncClaudeClient(server.url)
+
+    async def leave():
+        await asyncio.wait({asyncio.ensure_future(client.complete("hi"))}, timeout=0.3)
+
+    loop.run_until_complete(leave())
+    loop.close()
+    gone = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert gone() is None, "what waits in it holds it"
+    server.await_hangup()

@@ -138,3 +138,10 @@ def test_total_timeout_holds_over_attempts(server: Scripted, caller, took):
     _, _, error = caller.stream(server.url, max_retries=50, retry_delay=0.01, call={"total_timeout": 0.8})
     assert error is not None and took() < 0.8 + LATE
     assert len(server.requests) < 5
+
+
+def test_a_timeout_says_how_many_attempts_were_made(server: Scripted, caller):
+    server.script(refusal("overloaded", retryable=True, retry_after=0.0), [hold])
+    with pytest.raises(TimeoutError) as late:
+        caller.complete(server.url, {}, timeout=1.0, retry_delay=0.01)
+    assert late.value.attempts == 2

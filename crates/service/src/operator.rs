@@ -34,7 +34,7 @@ use crate::{
         sqlite::{Options, Sqlite},
     },
 };
-use claude_code_api_wire::ErrorEnvelope;
+use claude_code_api_wire::{ErrorBody, ErrorEnvelope};
 
 fn socket(folder: &Path) -> PathBuf {
     folder.join("operator.sock")
@@ -102,8 +102,8 @@ enum Way {
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     /// The service has refused it.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{}", .0.message)]
+    Refused(Box<ErrorBody>),
     /// There is neither a service nor a folder to work on.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -159,7 +159,7 @@ impl Operator {
             return serde_json::from_slice(&bytes).map_err(broken);
         }
         let refused: ErrorEnvelope = serde_json::from_slice(&bytes).map_err(broken)?;
-        Err(OperatorError::Refused(refused.error.message))
+        Err(OperatorError::Refused(Box::new(refused.error)))
     }
 }
 

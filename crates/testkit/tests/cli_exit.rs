@@ -117,3 +117,43 @@ async fn usage_is_shown_and_help_has_examples_and_exit_codes() {
     let help = run(["--help"], &[]).await.stdout;
     assert!(help.contains("Exit codes:") && help.contains("130  Ctrl-C"), "{help}");
 }
+
+#[tokio::test]
+async fn what_an_operator_is_refused_has_the_same_codes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("text");
+    let ended = run(["project", "show", "nope", "--json", "--data-dir", data], &[]).await;
+    assert_eq!((ended.code(), &error(&ended)["error"]["code"]), (Some(4), &json!("not_found")), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_variable_that_is_empty_is_not_set() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let empty = ["CLAUDE_CODE_API_PROJECT_ID", "CLAUDE_CODE_API_API_KEY"].map(|name| (name, ""));
+    for command in [["complete", "Hi", "--model", "haiku"].as_slice(), &["usage"]] {
+        let ended = run([command, &["--url", &server.base_url()]].concat(), &empty).await;
+        assert_eq!(ended.code(), Some(0), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_a_pipe_that_leaves_ends_a_batch_in_order() {
+    let simulator = Simulator::start();
+    let server = TestServer::start_on(&simulator, Settings::default()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let [prompts, pipe] = ["prompts.jsonl", "pipe"].map(|name| folder.path().join(name).display().to_string());
+    std::fs::write(&prompts, "\"sim:{\\\"output\\\": 40}\"\n".repeat(2_000)).expect("it can be written");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is one").success());
+    let reader = pipe.clone();
+    let reader = std::thread::spawn(move || {
+        let mut line = String::new();
+        let pipe = std::fs::File::open(reader).expect("a pipe");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(pipe), &mut line).expect("a line");
+        line
+    });
+    let url = server.base_url();
+    let ended = run(["batch", &prompts, "-o", &pipe, "--model", "haiku", "--url", &url], &[]).await;
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(reader.join().expect("a line").contains("\"status\":\"completed\""));
+}

@@ -1,6 +1,10 @@
 //! `claude install`: the pinned CLI, with a bar.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -49,7 +53,7 @@ impl Install {
             Installed::Before(program) => (program, "already "),
             Installed::Now(program) => (program, ""),
         };
-        println!("Claude Code {VERSION} is {was_there}in place: {}", program.display());
+        writeln!(io::stdout(), "Claude Code {VERSION} is {was_there}in place: {}", program.display())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -14,7 +14,7 @@ use clap::Args;
 use claude_code_api_client::{Batch as Request, BatchPrompt, BatchTotals, blocking, blocking::BatchStream};
 
 use super::{
-    Service, Terms,
+    Service, Terms, given,
     job::Job,
     note::Note,
     progress::{self, Progress},
@@ -93,7 +93,7 @@ impl Batch {
             None => stream(&builder.build_blocking()?, request, &mut results, &interrupt)?,
         };
         if !self.json {
-            eprintln!("{}", progress::line(totals));
+            let _ = writeln!(io::stderr(), "{}", progress::line(totals));
         }
         Ok(if totals.completed == totals.total { ExitCode::SUCCESS } else { Exit::PromptsFailed.into() })
     }
@@ -105,7 +105,7 @@ impl Terms {
         let request = with(request, self.system, Request::system);
         let request = with(request, self.max_tokens, Request::max_tokens);
         let request = with(request, self.max_cost, Request::max_cost);
-        let request = with(request, self.project, Request::project_id);
+        let request = with(request, self.project.and_then(given), Request::project_id);
         let request = with(request, self.routing, Request::routing);
         with(request, self.idempotency_key, Request::idempotency_key)
     }

@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Subcommand};
 use claude_code_api_client::{BatchJob, BatchTotals};
 
-use super::{Service, progress, show_json, write_line};
+use super::{Service, given, progress, show_json, write_line};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -81,7 +81,7 @@ impl Batches {
 impl List {
     fn run(self) -> anyhow::Result<()> {
         let batches = self.service.client(TIMEOUT)?.batches();
-        let page = batches.list(self.project.as_deref(), self.before.as_deref())?;
+        let page = batches.list(self.project.and_then(given).as_deref(), self.before.as_deref())?;
         if self.json {
             return show_json(&page);
         }

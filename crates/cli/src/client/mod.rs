@@ -31,6 +31,7 @@ struct Service {
     #[arg(
         long,
         env = "CLAUDE_CODE_API_BASE_URL",
+        hide_env_values = true,
         default_value = "http://localhost:8080",
         value_name = "URL",
         help_heading = HEADING
@@ -53,8 +54,9 @@ impl Service {
     }
 
     fn builder(self, timeout: Duration) -> ClientBuilder {
-        let builder = ClientBuilder::default().base_url(self.url).timeout(timeout);
-        with(builder, self.api_key, ClientBuilder::api_key)
+        let builder = ClientBuilder::default().timeout(timeout);
+        let builder = with(builder, given(self.url), ClientBuilder::base_url);
+        with(builder, self.api_key.and_then(given), ClientBuilder::api_key)
     }
 }
 
@@ -83,6 +85,11 @@ struct Terms {
     /// What is sent again under the same key is paid for once [default: a new one]
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+}
+
+/// What is empty, as a variable of the environment may be, is not given.
+fn given(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }
 
 /// The builder with a value, where there is one.

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use claude_code_api_client::{CompleteResponse, Request, blocking};
 
-use super::{Service, Terms, number, with};
+use super::{Service, Terms, given, number, with};
 
 #[derive(Args)]
 pub(super) struct Prompt {
@@ -43,7 +43,7 @@ impl Prompt {
         let request = with(request, system, Request::system);
         let request = with(request, max_tokens, Request::max_tokens);
         let request = with(request, max_cost, Request::max_cost);
-        let request = with(request, project, Request::project_id);
+        let request = with(request, project.and_then(given), Request::project_id);
         let request = with(request, routing, Request::routing);
         let request = with(request, idempotency_key, Request::idempotency_key);
         let request = with(request, self.temperature, Request::temperature);

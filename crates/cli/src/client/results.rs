@@ -32,7 +32,9 @@ impl Results {
     /// Finds out now whether the file can be written to, and leaves what is in it.
     pub(super) fn open(path: Option<&Path>, is_whole: bool) -> anyhow::Result<Self> {
         let open = |path: &Path| {
-            let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+            // Only a file is read: whoever reads a pipe's own results does not hear that its reader has gone.
+            let is_file = !path.exists() || path.is_file();
+            let opened = File::options().read(is_file).write(true).create(is_file).truncate(false).open(path);
             opened.with_context(|| format!("cannot write the results to {}", path.display()))
         };
         Ok(Self { file: path.map(open).transpose()?, kept: is_whole.then(BTreeMap::new) })

@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use claude_code_api_client::{Request, RouteResponse, RouteTier, Routing};
 
-use super::{Service, number, prompt::read, seconds, show_json, with};
+use super::{Service, given, number, prompt::read, seconds, show_json, with};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -55,7 +55,7 @@ impl Route {
         let request = with(request, self.system, Request::system);
         let request = with(request, self.max_tokens, Request::max_tokens);
         let request = with(request, self.max_cost, Request::max_cost);
-        let request = with(request, self.project, Request::project_id);
+        let request = with(request, self.project.and_then(given), Request::project_id);
         let response = self.service.client(self.timeout)?.route(request)?;
         if self.json {
             show_json(&response)?;

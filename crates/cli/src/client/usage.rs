@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use claude_code_api_client::{ModelUsage, Period, UsageReport};
 
-use super::{Service, seconds, show_json};
+use super::{Service, given, seconds, show_json};
 
 #[derive(Args)]
 pub(crate) struct Usage {
@@ -49,7 +49,8 @@ impl From<Window> for Period {
 
 impl Usage {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let report = self.service.client(self.timeout)?.usage(self.project.as_deref(), self.period.into())?;
+        let report =
+            self.service.client(self.timeout)?.usage(self.project.and_then(given).as_deref(), self.period.into())?;
         if self.json {
             show_json(&report)?;
         } else {

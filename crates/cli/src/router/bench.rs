@@ -1,6 +1,10 @@
 //! `router bench`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -64,9 +68,9 @@ impl Bench {
                 report => report?,
             };
             if self.json {
-                println!("{}", serde_json::to_string(&report)?);
+                writeln!(io::stdout(), "{}", serde_json::to_string(&report)?)?;
             } else {
-                print!("{report}");
+                write!(io::stdout(), "{report}")?;
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -53,6 +54,6 @@ fn write(router: &Router, path: &Path) -> anyhow::Result<()> {
     let (file, beside) = (router.to_bytes(), path.with_extension("partial"));
     let written = fs::write(&beside, &file).and_then(|()| fs::rename(&beside, path));
     written.with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{}: router {}, {} bytes", path.display(), router.version(), file.len());
+    writeln!(io::stdout(), "{}: router {}, {} bytes", path.display(), router.version(), file.len())?;
     Ok(())
 }

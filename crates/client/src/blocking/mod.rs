@@ -11,17 +11,19 @@
 //!
 //! It must not be used on a thread of an async runtime: there, use the async one.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use claude_code_api_wire::{CompleteResponse, Health, Period, RouteResponse, UsageReport};
-use tokio::runtime::Runtime;
 
 mod batches;
+mod driver;
 mod stream;
 mod wait;
 
 pub use batches::Batches;
 pub use stream::{BatchResults, BatchStream, Stream};
+
+use driver::Driver;
 
 use crate::{Batch, BatchResponse, ClientBuilder, Error, ErrorKind, Request, process::PerProcess};
 
@@ -45,7 +47,7 @@ pub struct Client(Arc<Driven>);
 #[derive(Debug)]
 struct Driven {
     inner: crate::Client,
-    runtime: PerProcess<Runtime>,
+    runtime: PerProcess<Driver>,
 }
 
 impl Client {
@@ -249,14 +251,8 @@ impl Client {
 }
 
 impl Driven {
-    fn runtime(&self) -> Result<Arc<Runtime>, Error> {
-        let runtime = self.runtime.get_or_try_make(|| {
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                // A host's name is looked up on a thread, which ends with that.
-                .thread_keep_alive(Duration::ZERO)
-                .build()
-        });
+    fn runtime(&self) -> Result<Arc<Driver>, Error> {
+        let runtime = self.runtime.get_or_try_make(Driver::new);
         runtime.map_err(|error| Error::new(ErrorKind::Configuration, format!("no runtime: {error}")))
     }
 

@@ -5,9 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::runtime::Runtime;
-
-use super::wait;
+use super::{driver::Driver, wait};
 use crate::{BatchTotals, CompleteResponse, Error, ErrorKind, TextStream};
 
 /// The results of a batch as they come. Dropping it cancels what is unfinished.
@@ -22,7 +20,7 @@ pub type BatchResults = Stream<crate::BatchResults>;
 pub struct Stream<S = TextStream> {
     /// `None` once closed.
     inner: Option<S>,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Driver>,
     pid: u32,
 }
 
@@ -117,7 +115,7 @@ impl<S: futures_core::Stream<Item = Result<T, Error>> + Unpin, T> Stream<S> {
 }
 
 impl<S> Stream<S> {
-    pub(super) fn new(inner: S, runtime: Arc<Runtime>) -> Self {
+    pub(super) fn new(inner: S, runtime: Arc<Driver>) -> Self {
         Self { inner: Some(inner), runtime, pid: std::process::id() }
     }
 

@@ -51,25 +51,26 @@ class _Desk:
                 future.set_exception(error)
 
 
-# By loop and process: the child of a fork must not read its parent's mail. Weak keys are made on first use, as is asyncio.
-_desks: Optional[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Tuple[int, _Desk]]] = None
+# By loop and process: the child of a fork must not read its parent's mail. A desk is its loop's, which reads its mail until it is
+# closed; held here, it would hold the loop, by the futures that wait. Weak keys are made on first use, as is asyncio.
+_desks: Optional[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Tuple[int, weakref.ref[_Desk]]]] = None
 
 
 async def run(begin: Callable[[Mailbox, int], Task]) -> Any:
     global _desks
     import asyncio
     import os
+    import weakref
 
     loop = asyncio.get_running_loop()
     if _desks is None:
-        import weakref
-
         _desks = weakref.WeakKeyDictionary()
     pid = os.getpid()
-    owner, desk = _desks.get(loop, (None, None))
-    if owner != pid or desk is None:
+    owner, known = _desks.get(loop, (None, None))
+    desk = known() if known is not None and owner == pid else None
+    if desk is None:
         desk = _Desk(loop)
-        _desks[loop] = (pid, desk)
+        _desks[loop] = (pid, weakref.ref(desk))
     return await desk.run(loop, begin)
 
 
