@@ -39,7 +39,7 @@ const TABLE: &[(&str, &[&str], &[&str])] = &[
     ("errors", &["Hello"], &["word word"]),
     ("errors", &[FAILS], &["mend the request", "\n  refused", "request req_"]),
     ("errors", &[r#"sim:{"delay_ms":60000}"#], &["allow it more time"]),
-    ("errors", &[LIMITED], &["come back in 39."]),
+    ("errors", &[LIMITED], &["come back in 40s"]),
 ];
 
 #[tokio::test]

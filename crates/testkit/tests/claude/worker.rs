@@ -243,7 +243,8 @@ async fn what_a_service_that_has_died_has_left_running_is_killed_and_nothing_els
     let mut others = others.map(|(work, home)| Other::that_works_in(&work, &home));
     fs::remove_dir_all(work_removed.ancestors().nth(2).expect("it is deep")).expect("it is ours");
     Slots::open(&data_dir(&machine.folder)).expect("it can be written to");
-    assert!(left.iter_mut().all(Other::is_gone), "it runs on");
+    until("it has ended, which it may take a moment to do once it is killed", || left.iter_mut().all(Other::is_gone))
+        .await;
     assert!(!others.iter_mut().any(Other::is_gone), "it was somebody else's");
 }
 

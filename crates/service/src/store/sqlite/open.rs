@@ -30,6 +30,9 @@ impl Default for Options {
     }
 }
 
+/// How far the ledger may be ahead of the clock before that is said.
+const AHEAD_MAX_S: i64 = 300;
+
 /// What the time is, never going back, from one process to the next.
 pub(super) struct Clock {
     source: Box<dyn Fn() -> Moment + Send + Sync>,
@@ -44,6 +47,14 @@ impl Clock {
     /// The time is this, or later.
     fn not_before(&self, moment: Moment) {
         self.latest.fetch_max(moment.0, Ordering::Relaxed);
+        let ahead_s = (moment.0 - (self.source)().0) / 1_000;
+        if ahead_s > AHEAD_MAX_S {
+            tracing::error!(
+                ahead_s,
+                "the ledger has entries of a time that is still to come: until then its time stands still, and no day, week or month of a \
+                 budget ends; a clock of this machine was wrong, or is"
+            );
+        }
     }
 
     pub(super) fn now(&self) -> Moment {
