@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -26,7 +26,7 @@ use claude_code_api_service::{
 };
 use claude_code_api_testkit::PostgresServer;
 use futures_util::future::join_all;
-use proptest::{collection::vec, prelude::*};
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use tempfile::TempDir;
 
 /// 2026-12-31T23:59:59.000Z: a second before a day, a month and a year end, in ISO week 53.
@@ -121,7 +121,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Where a ledger is, and the processes that have it.
 enum Site {
     File { folder: TempDir, clock: Arc<AtomicI64>, store: Option<Arc<dyn Store>> },
-    Database { url: String, name: String, clock: i64, stores: Vec<Arc<Postgres>> },
+    Database { server: Arc<PostgresServer>, url: String, clock: i64, stores: Vec<Arc<Postgres>> },
 }
 
 impl Site {
@@ -140,14 +140,12 @@ impl Site {
         *store = Some(Arc::new(Sqlite::open(folder.path(), options).expect("the store opens")));
     }
 
-    async fn database(processes: usize) -> Self {
-        let url = server().database();
-        let name = PostgresServer::name(&url).to_owned();
+    async fn database(server: Arc<PostgresServer>, url: String, processes: usize) -> Self {
         let mut stores = Vec::new();
         for _ in 0..processes {
             stores.push(connect(&url).await);
         }
-        let mut site = Self::Database { url, name, clock: new_years_eve(), stores };
+        let mut site = Self::Database { server, url, clock: new_years_eve(), stores };
         site.set_clock(0);
         site
     }
@@ -157,12 +155,12 @@ impl Site {
             Self::File { clock, .. } => {
                 clock.fetch_add(ms, Ordering::SeqCst);
             }
-            Self::Database { name, clock, .. } => {
+            Self::Database { server, url, clock, .. } => {
                 *clock += ms;
                 let sql = format!(
                     "create or replace function claude_code_api.now_ms() returns bigint volatile language sql as 'select {clock}::bigint'"
                 );
-                server().sql(name, &sql);
+                server.sql(PostgresServer::name(url), &sql);
             }
         }
     }
@@ -196,11 +194,6 @@ impl Site {
             Self::Database { stores, .. } => Arc::clone(&stores[process % stores.len()]) as Arc<dyn Store>,
         }
     }
-}
-
-fn server() -> &'static PostgresServer {
-    static SERVER: OnceLock<PostgresServer> = OnceLock::new();
-    SERVER.get_or_init(PostgresServer::start)
 }
 
 async fn connect(url: &str) -> Arc<Postgres> {
@@ -440,10 +433,17 @@ proptest! {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
-    #[test]
-    fn on_a_database_with_three_processes(steps in vec(step(), 1..40)) {
-        runtime().block_on(async { Box::pin(go_through(Site::database(3).await, steps)).await });
-    }
+#[test]
+fn on_a_database_with_three_processes() {
+    // Of this test alone, so that it ends with it.
+    let server = Arc::new(PostgresServer::start());
+    let config = ProptestConfig { cases: 80, ..ProptestConfig::with_source_file(file!()) };
+    let tried = TestRunner::new(config).run(&vec(step(), 1..40), |steps| {
+        let url = server.database();
+        let site = Site::database(Arc::clone(&server), url.clone(), 3);
+        runtime().block_on(async { Box::pin(go_through(site.await, steps)).await });
+        server.sql("postgres", &format!("drop database {} with (force)", PostgresServer::name(&url)));
+        Ok(())
+    });
+    tried.unwrap_or_else(|failed| panic!("{failed}"));
 }
