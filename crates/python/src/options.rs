@@ -153,6 +153,6 @@ fn message((role, content): (String, String)) -> PyResult<Message> {
 }
 
 /// The façade has refused what is not above 0.
-fn seconds(seconds: f64) -> Duration {
+pub(crate) fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }

@@ -45,8 +45,21 @@ impl SyncCore {
         self.batch_job(py, self.client.inner().batches().create(call.batch()?))
     }
 
-    fn stored_batch<'py>(&self, py: Python<'py>, id: &str) -> PyResult<Bound<'py, PyAny>> {
-        self.batch_job(py, self.client.inner().batches().get(id))
+    /// `None`: the time is over.
+    #[pyo3(signature = (id, timeout=None))]
+    fn stored_batch<'py>(
+        &self,
+        py: Python<'py>,
+        id: &str,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let batches = self.client.inner().batches();
+        let asked = async {
+            let Some(timeout) = timeout else { return batches.get(id).await.map(Some) };
+            tokio::time::timeout(options::seconds(timeout), batches.get(id)).await.ok().transpose()
+        };
+        let job = unless_interrupted(py, |stop| self.client.wait(asked, Some(stop)))?;
+        job.map(|job| convert::batch_job(py, &job)).transpose()
     }
 
     fn cancel_batch<'py>(&self, py: Python<'py>, id: &str) -> PyResult<Bound<'py, PyAny>> {

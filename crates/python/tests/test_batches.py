@@ -4,6 +4,7 @@ import asyncio
 import json
 import pickle
 import signal
+import time
 
 import pytest
 
@@ -185,6 +186,14 @@ def test_results_that_break_off_for_good_raise(server: Scripted, caller):
 def taken(**more):
     counts = dict.fromkeys(("total", "completed", "failed", "total_cost", "total_cost_nanos", "total_tokens"), 0)
     return http(202, dict(counts, id="batch_1", project_id="p", status="running", created_at="2026-11-25T00:00:00Z", **more))
+
+
+def test_a_service_that_says_nothing_is_waited_for_no_longer_than_was_asked(server: Scripted, caller):
+    server.script([hold])
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError, match="has not ended within 0.4 s, and goes on"):
+        Stored(caller.kind, server.url).wait("batch_1", timeout=0.4)
+    assert time.monotonic() - begun < 5
 
 
 def test_what_was_asked_for_is_what_is_sent_under_one_key(server: Scripted, caller):

@@ -40,12 +40,20 @@ class _Wait:
         if job.ended_at is not None:
             return 0.0
         pause, self._pause = self._pause, min(self._pause * 1.5, LONGEST)
-        if self._timeout is not None:
-            left = self._begun_at + self._timeout - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"{self.id} has not ended within {self._timeout:g} s, and goes on; wait for it again")
-            pause = min(pause, left)
-        return pause
+        left = self.left()
+        return pause if left is None else min(pause, left)
+
+    def left(self) -> Optional[float]:
+        """The seconds that are left of the time-out."""
+        if self._timeout is None:
+            return None
+        left = self._begun_at + self._timeout - time.monotonic()
+        if left <= 0:
+            raise self.late()
+        return left
+
+    def late(self) -> TimeoutError:
+        return TimeoutError(f"{self.id} has not ended within {self._timeout:g} s, and goes on; wait for it again")
 
 
 class Batches:
@@ -84,7 +92,9 @@ class Batches:
 
     def get(self, batch: Union[BatchJob, str]) -> BatchJob:
         """How far a batch is."""
-        return self._core().stored_batch(_id(batch))
+        job = self._core().stored_batch(_id(batch))
+        assert job is not None, "no time was set"
+        return job
 
     def list(self, project_id: Optional[str] = None, before: Union[BatchJob, str, None] = None) -> List[BatchJob]:
         """Up to 20 batches of a project, the newest first; with ``before``, those that are older than it."""
@@ -116,7 +126,9 @@ class Batches:
         wait = _Wait(batch, timeout, on_progress, progress)
         with wait.bar:
             while True:
-                job = self.get(wait.id)
+                job = self._core().stored_batch(wait.id, wait.left())
+                if job is None:
+                    raise wait.late()
                 pause = wait.pause(job)
                 if not pause:
                     return Tally(job.total).response([*self.results(job)])
@@ -200,7 +212,11 @@ class AsyncBatches:
         wait = _Wait(batch, timeout, on_progress, progress)
         with wait.bar:
             while True:
-                job = await self.get(wait.id)
+                try:
+                    job = await asyncio.wait_for(self.get(wait.id), wait.left())
+                except asyncio.TimeoutError as late:
+                    # Which a call's own is, too, where it is Python's own.
+                    raise late if isinstance(late, TimeoutError) else wait.late() from None
                 pause = wait.pause(job)
                 if not pause:
                     return Tally(job.total).response([result async for result in self.results(job)])
