@@ -212,8 +212,9 @@ class AsyncBatches:
         wait = _Wait(batch, timeout, on_progress, progress)
         with wait.bar:
             while True:
+                left = wait.left()
                 try:
-                    job = await asyncio.wait_for(self.get(wait.id), wait.left())
+                    job = await asyncio.wait_for(self.get(wait.id), left)
                 except asyncio.TimeoutError as late:
                     # Which a call's own is, too, where it is Python's own.
                     raise late if isinstance(late, TimeoutError) else wait.late() from None
