@@ -97,6 +97,8 @@ fn spent(app: &App, reservation: &Reservation<'_>, seen: &Seen, ended: Ended) ->
         None if !seen.started && seen.sent.withdraw() => return None,
         None if seen.usage_is_final => (seen.usage, true),
         None | Some(Spend::Spent(_)) if seen.started => (estimated(seen, target.max_tokens), false),
+        // The backend alone has heard how it began.
+        Some(Spend::Spent(_)) if seen.sent.heard().is_some() => (estimated(seen, target.max_tokens), false),
         None | Some(Spend::Unknown | Spend::Spent(_)) => return Some(worst_case(reservation, seen, ended)),
     };
     let model_id = if seen.model_id.is_empty() { &target.model_id } else { &seen.model_id };

@@ -36,7 +36,7 @@ const TELL_MAX: Duration = Duration::from_secs(10);
 
 /// How long a worker may take to pass on what it has been told; and where the upstream has failed after that.
 const PASS_ON_MAX: Duration = Duration::from_secs(10);
-const PASS_ON_FAILED_MAX: Duration = Duration::from_millis(500);
+const PASS_ON_FAILED_MAX: Duration = Duration::from_secs(2);
 
 /// Briefs the worker, and gives the answer once the upstream has begun it.
 pub(super) async fn answer(
