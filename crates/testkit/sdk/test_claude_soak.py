@@ -61,6 +61,10 @@ class Call(NamedTuple):
             "project_id": "project-%d" % self.project, "stream": self.is_stream, "timeout": 2 if self.kind == "late" else 90,
         }
 
+    def sent_max(self) -> int:
+        """A reset takes along what nobody has read yet: where that is all of the answer, it is asked for once more."""
+        return 2 if self.kind == "reset" else 1
+
     def answer(self) -> str:
         return "echo-%05d " % self.number + "word " * KINDS[self.kind][0].get("output", self.output)
 
@@ -216,19 +220,19 @@ def test_no_canary_is_ever_sent_with_another_or_twice_or_for_another_project(soa
         assert request.count("canary") == 1 and re.findall(r"echo-(\d+)", request) == [number], request
         assert soak.calls[int(number)].project == int(project), request
         sent.append(number)
-    assert len(sent) == len(set(sent)), [number for number, times in Counter(sent).items() if times > 1]
+    often = {number: times for number, times in Counter(sent).items() if times > soak.calls[int(number)].sent_max()}
+    assert not often, often
     given_up = sum(call.kind in ("left", "late") for call in soak.calls)
-    assert len(sent) >= CALLS - given_up, "all are sent but those that were given up while they waited"
+    assert len(set(sent)) >= CALLS - given_up, "all are sent but those that were given up while they waited"
 
 
 def test_every_call_is_in_the_ledger_and_its_sum_is_the_bill(soak: Soak) -> None:
     exact = billed = 0
     unknown = len(soak.others)
     for call, lines, entries in zip(soak.calls, soak.lines, soak.entries):
-        assert len(lines) <= 1 and len(entries) <= len(lines), (call, lines, entries)
-        if lines and not entries:
-            # Cut off before upstream had said what its input is.
-            unknown -= 1
+        assert len(lines) <= call.sent_max() and len(entries) <= len(lines), (call, lines, entries)
+        # Cut off before upstream had said what its input is.
+        unknown -= len(lines) - len(entries)
         for line, entry in zip(lines, entries):
             assert entry["project_id"] == "project-%d" % call.project, (call, entry)
             if entry["exact"]:
