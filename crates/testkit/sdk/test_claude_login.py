@@ -169,7 +169,7 @@ def test_a_worker_serves_one_call(simulator: Simulator) -> None:
         ({"status": 529, "faults": 1, "retry_after": "1"}, 200, 2),
         ({"reset_after_events": 1, "faults": 1}, 200, 2),
         ({"status": 400}, 400, 1),
-        ({"reset_after_events": 6, "output": 20}, 502, 1),
+        ({"close_after_events": 6, "output": 20}, 502, 1),
         ({"output": 60}, 200, 1),
         ({"tool": {"name": "Bash", "input": {"command": "id"}}, "stop_reason": "tool_use"}, 200, 1),
     ],
